@@ -1,0 +1,137 @@
+# ese: backup instances for PostgreSQL
+
+MODULE_big = ese
+EXTENSION = ese
+DATA = ese--1.0.sql
+PGFILEDESC = "ese - streaming backups over SQL that can be stopped at any moment"
+
+ENGINE_OBJS = \
+	src/engine/buffer.o \
+	src/engine/digest.o \
+	src/engine/escape.o \
+	src/engine/jet.o \
+	src/engine/job.o \
+	src/engine/manifest.o \
+	src/engine/page.o \
+	src/engine/pool.o \
+	src/engine/protocol.o \
+	src/engine/record.o \
+	src/engine/relfile.o \
+	src/engine/ring.o \
+	src/engine/throttle.o
+
+OBJS = \
+	$(ENGINE_OBJS) \
+	src/backup.o \
+	src/call.o \
+	src/client.o \
+	src/ese.o \
+	src/filelist.o \
+	src/filename.o \
+	src/finding.o \
+	src/frame.o \
+	src/history.o \
+	src/instance.o \
+	src/loglist.o \
+	src/openfile.o \
+	src/param.o \
+	src/reader.o \
+	src/registry.o \
+	src/report.o \
+	src/shared.o \
+	src/statefile.o \
+	src/stop.o \
+	src/testpoint.o \
+	src/view.o \
+	src/worker.o
+
+# PostgreSQL 15 exports everything and leaves PGDLLEXPORT empty; hide the rest.
+PG_CPPFLAGS = -Isrc -D'PGDLLEXPORT=__attribute__((visibility("default")))'
+PG_CFLAGS = -std=gnu11 -Wextra -Wno-unused-parameter -Wno-sign-compare \
+	-Wno-missing-field-initializers -fvisibility=hidden $(WERROR)
+SHLIB_LINK = -lisal -lcrypto -lpthread
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+ifneq ($(wildcard $(PGXS)),)
+override with_llvm = no
+include $(PGXS)
+# The engine is compiled without the server's headers: what includes
+# postgres.h there does not compile.
+$(ENGINE_OBJS): override CPPFLAGS = -Isrc -D_GNU_SOURCE
+$(ENGINE_OBJS): override CFLAGS = -std=c11 -O2 -g -fPIC -Wall -Wextra \
+	-fvisibility=hidden $(WERROR)
+endif
+
+# ----------------------------------------------------------------------------
+# Everything below works before the server's headers are installed: what needs
+# them is done by a second make.
+
+BINDIR = $(shell $(PG_CONFIG) --bindir)
+PGXS_DIR = $(dir $(PGXS))../..
+SAN ?=
+SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
+
+.PHONY: setup demo test test-built check-unit check-boundary check-regress \
+	check-isolation check-tap indent indent-check bench-clean
+
+setup:
+	@dev/setup.sh
+
+# Set up, build, install, and show the main job on a throw-away cluster.
+demo: setup
+	@$(MAKE) --no-print-directory all >/dev/null
+	@$(SUDO) $(MAKE) --no-print-directory install >/dev/null
+	@dev/unprivileged.sh perl -Itest/lib dev/demo.pl
+
+# Set up, build, install, and run every test.
+test: setup
+	$(MAKE) --no-print-directory all
+	$(SUDO) $(MAKE) --no-print-directory install >/dev/null
+	$(MAKE) --no-print-directory test-built
+
+test-built: check-unit check-boundary
+	dev/unprivileged.sh $(MAKE) --no-print-directory check-regress check-isolation check-tap
+
+# ---- unit tests: the engine alone; SAN=thread or SAN=address,undefined
+
+UNIT_TESTS = $(basename $(notdir $(wildcard test/unit/*_test.c)))
+UNIT_DIR = build/unit$(if $(SAN),-$(subst $(comma),-,$(SAN)))
+UNIT_CFLAGS = -std=c11 -O1 -g -D_GNU_SOURCE -Isrc -Wall -Wextra -Werror \
+	$(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
+comma := ,
+
+check-unit: $(UNIT_TESTS:%=$(UNIT_DIR)/%)
+	prove --exec '' $^
+
+$(UNIT_DIR)/%: test/unit/%.c test/unit/tap.h $(wildcard src/engine/*)
+	@mkdir -p $(UNIT_DIR)
+	gcc $(UNIT_CFLAGS) $< $(filter %.c,$(wildcard src/engine/*.c)) -o $@ \
+		-lisal -lcrypto -lpthread
+
+# ---- the engine must not know PostgreSQL: no include, no symbol
+
+check-boundary: all
+	@! grep -nE '#include *[<"](postgres|c\.h|utils/|storage/)' src/engine/*.[ch]
+	@nm -u $(ENGINE_OBJS) | grep -E ' U (pg_|palloc|pfree|err(start|finish|msg)|elog|LWLock|SetLatch|MemoryContext|Process)' \
+		&& { echo 'check-boundary: the engine refers to PostgreSQL' >&2; exit 1; } || true
+
+# ---- tests with a server; each starts its own
+
+check-regress:
+	$(PGXS_DIR)/src/test/regress/pg_regress --bindir=$(BINDIR) --inputdir=. \
+		--temp-instance=tmp_check --temp-config=test/ese.conf \
+		--load-extension=ese $(basename $(notdir $(wildcard sql/*.sql)))
+
+check-isolation:
+	$(PGXS_DIR)/src/test/isolation/pg_isolation_regress --bindir=$(BINDIR) \
+		--inputdir=test/isolation --outputdir=output_iso \
+		--temp-instance=tmp_check_iso --temp-config=test/ese.conf \
+		--load-extension=ese $(basename $(notdir $(wildcard test/isolation/specs/*.spec)))
+
+PROVE_TESTS ?= test/t/*.pl
+check-tap:
+	rm -rf tmp_check && mkdir -p tmp_check
+	PATH="$(BINDIR):$$PATH" PG_REGRESS=$(PGXS_DIR)/src/test/regress/pg_regress \
+		TESTDIR="$(CURDIR)" PGPORT=65432 \
+		prove --timer -I $(PGXS_DIR)/src/test/perl -I test/lib $(PROVE_FLAGS) $(PROVE_TESTS)

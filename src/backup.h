@@ -1,0 +1,119 @@
+/*-------------------------------------------------------------------------
+ *
+ * backup.h
+ *	  The worker's side of a streaming backup.
+ *
+ * Only the worker's main thread uses what is declared here.  What others may
+ * see of a backup is in the instance's slot (shared.h).
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ESE_BACKUP_H
+#define ESE_BACKUP_H
+
+#include "compat.h"
+#include "engine/engine.h"
+#include "filelist.h"
+#include "shared.h"
+
+/* Places for handles whose jobs a closed backup left in a system call. */
+#define SPARE_FILES 16
+
+/* Seconds over which bytes_per_second is taken. */
+#define RATE_SECONDS 10
+
+typedef struct Backup
+{
+	MemoryContext context;		/* everything below lives here */
+	int64		id;
+	CompatBackup mode;
+	bool		in_backup_mode;
+	bool		has_slot;
+	bool		on_standby;		/* begun in recovery */
+	bool		logs_listed;
+	FileList	attach;
+	FileList	logs;
+	char		slot_name[NAMEDATALEN];
+	int			failed_files;
+	int			first_failure;	/* JetErr of the first file that failed */
+	char		first_failed[MAXPGPATH];
+	bool		engine_stopped; /* a stop was passed on to the threads */
+	TimestampTz engine_stopped_at;
+	bool		released;		/* the aftermath of a stop is done */
+	int64		rate_samples[RATE_SECONDS + 1]; /* bytes done, by second */
+	int			rate_count;
+	TimestampTz rate_sampled_at;
+} Backup;
+
+/* The worker's side of a handle. */
+typedef struct OpenFile
+{
+	EseHandle  *handle;			/* NULL: this place is free */
+	uint32		number;
+	FileEntry  *entry;			/* NULL: its backup has ended */
+	FileStatus	status_before;
+	EngJob	   *job;
+	Call	   *closing;		/* the CloseFile that waits for the job */
+	bool		claimed;		/* we hold the ring's claim */
+} OpenFile;
+
+typedef struct Worker
+{
+	EseInstance *instance;
+	Engine	   *engine;
+	int			threads;
+	Backup	   *backup;			/* NULL when none is open */
+	int			file_places;
+	OpenFile   *files;			/* [file_places] */
+	bool		leaving;		/* ese_term() was granted */
+} Worker;
+
+/* backup.c */
+extern void backup_begin(Worker *worker, Call *call);
+extern void backup_attach_info(Worker *worker, Call *call);
+extern void backup_end(Worker *worker, Call *call);
+
+/* Refuse a call the table does not allow now; true when it was refused. */
+extern bool backup_refuse(Worker *worker, Call *call,
+						  ProtocolCall protocol_call);
+
+/* Go on with a stop that was requested; call until backup->released. */
+extern void backup_pursue_stop(Worker *worker);
+
+/*
+ * End the backup: release everything and write the final row.  "error" is 0
+ * for a good one.
+ */
+extern void backup_finish(Worker *worker, BackupOutcome outcome, int error,
+						  const char *reason);
+
+/* Once a second or so: guards, the idle timeout, the rate. */
+extern void backup_tick(Worker *worker);
+
+/* What is left of a backup whose worker is on its way out. */
+extern void backup_die_early(Worker *worker);
+extern void backup_die_late(Worker *worker);
+
+/* A file has failed for good; the first one is remembered for End. */
+extern void backup_note_failure(Worker *worker, FileEntry *entry, int error);
+
+/* How many files of a list nobody has read to the end. */
+extern int	backup_count_unread(const FileList *list);
+
+/* Put a page of a list's entries, from the call's cursor on, in its answer. */
+extern void backup_answer_page(Worker *worker, Call *call, FileList *list);
+
+/* openfile.c */
+extern void openfile_open(Worker *worker, Call *call);
+extern void openfile_close(Worker *worker, Call *call);
+
+/* Look at all handles: start jobs, wake readers, finish what closes. */
+extern void openfile_pump(Worker *worker);
+
+/* Close all handles of an ending backup. */
+extern void openfile_close_all(Worker *worker);
+
+/* loglist.c */
+extern void loglist_get(Worker *worker, Call *call);
+
+#endif							/* ESE_BACKUP_H */

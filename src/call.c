@@ -1,0 +1,390 @@
+/*-------------------------------------------------------------------------
+ *
+ * call.c
+ *	  Requests of sessions to the worker, and its answers.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <netdb.h>
+
+#include "common/ip.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "utils/backend_status.h"
+#include "utils/guc.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "engine/jet.h"
+#include "frame.h"
+#include "report.h"
+#include "shared.h"
+#include "stop.h"
+#include "testpoint.h"
+#include "worker.h"
+
+#define WAIT_STEP_MS	1000
+
+/* How long a request waits for a worker that died to come back. */
+#define WORKER_GONE_MS	15000
+
+/* What on_exit of a session needs to give up its call. */
+typedef struct Pending
+{
+	EseInstance *instance;
+	Call	   *call;
+	uint64		ticket;
+} Pending;
+
+/*
+ * The address this session's client connects from; empty for local ones.  It
+ * is taken from the backend's status entry, because libpq-be.h does not
+ * compile everywhere.
+ */
+static void
+describe_address(char *address, int size)
+{
+	SockAddr   *from = MyBEEntry ? &MyBEEntry->st_clientaddr : NULL;
+
+	address[0] = '\0';
+	if (from == NULL || (from->addr.ss_family != AF_INET &&
+						 from->addr.ss_family != AF_INET6))
+		return;
+	if (pg_getnameinfo_all(&from->addr, from->salen, address, size,
+						   NULL, 0, NI_NUMERICHOST) != 0)
+		address[0] = '\0';
+}
+
+void
+client_describe(Client *client)
+{
+	client->role = GetUserId();
+	strlcpy(client->role_name, GetUserNameFromId(client->role, false),
+			sizeof(client->role_name));
+	client->address[0] = '\0';
+	describe_address(client->address, sizeof(client->address));
+	strlcpy(client->application, application_name ? application_name : "",
+			sizeof(client->application));
+}
+
+/* A successful Begin that its requester has not seen. */
+static bool
+is_uncollected_begin(const Call *call)
+{
+	return call->request.operation == OP_BEGIN && call->answer.error == 0 &&
+		call->answer.sqlstate[0] == '\0';
+}
+
+/* Leave without the answer; also runs when the session dies. */
+static void
+abandon(int code, Datum arg)
+{
+	Pending    *pending = (Pending *) DatumGetPointer(arg);
+	EseInstance *instance = pending->instance;
+	Call	   *call = pending->call;
+	bool		wake = false;
+	bool		interrupt = false;
+
+	LWLockAcquire(instance_lock(instance), LW_EXCLUSIVE);
+	if (call->ticket == pending->ticket)
+	{
+		switch (call->state)
+		{
+			case CALL_QUEUED:
+				call->state = CALL_FREE;
+				break;
+			case CALL_SERVED:
+				call->state = CALL_ABANDONED;
+				interrupt = call->request.operation == OP_BEGIN;
+				break;
+			case CALL_ANSWERED:
+				wake = is_uncollected_begin(call);
+				call->state = wake ? CALL_ABANDONED : CALL_FREE;
+				break;
+			case CALL_FREE:
+			case CALL_ABANDONED:
+				break;
+		}
+		if (instance->answer_owner == call - instance->calls)
+			instance->answer_owner = -1;
+	}
+	LWLockRelease(instance_lock(instance));
+	ConditionVariableBroadcast(&instance->changed);
+	if (interrupt)
+		worker_interrupt_begin(instance);
+	if (wake || interrupt)
+		worker_wake(instance);
+}
+
+/* Queue the request, if there is a free place; the lock is held. */
+static Call *
+queue_request(EseInstance *instance, const Request *request)
+{
+	for (int i = 0; i < ESE_CALL_SLOTS; i++)
+	{
+		Call	   *call = &instance->calls[i];
+
+		if (call->state == CALL_FREE)
+		{
+			call->ticket = ++instance->next_ticket;
+			call->request = *request;
+			memset(&call->answer, 0, sizeof(call->answer));
+			call->state = CALL_QUEUED;
+			return call;
+		}
+	}
+	return NULL;
+}
+
+/*
+ * An instance that is not there for calls: stopped meanwhile, or its worker
+ * stays away.  "since" is when this was first seen, 0 before.
+ */
+static void
+check_worker(EseInstance *instance, TimestampTz *since)
+{
+	InstanceState state = instance->state;
+
+	if (state == INSTANCE_RUNNING)
+		*since = 0;
+	else if (state == INSTANCE_STOPPED || state == INSTANCE_TERMINATING)
+		ereport(ERROR,
+				(jet_errcode(JET_errTermInProgress),
+				 errmsg("instance \"%s\" was terminated", instance->name),
+				 jet_errdetail(JET_errTermInProgress, NULL)));
+	else if (*since == 0)
+		*since = GetCurrentTimestamp();
+	else if (TimestampDifferenceExceeds(*since, GetCurrentTimestamp(),
+										WORKER_GONE_MS))
+		ereport(ERROR,
+				(jet_errcode(JET_errInstanceUnavailable),
+				 errmsg("the worker of instance \"%s\" is not running",
+						instance->name),
+				 jet_errdetail(JET_errInstanceUnavailable, instance->failure),
+				 errhint("The server log says why it ended; it is started again every second.")));
+}
+
+/* Wait for a free place among the calls. */
+static void
+submit(Pending *pending, const Request *request)
+{
+	EseInstance *instance = pending->instance;
+	TimestampTz gone_since = 0;
+
+	ConditionVariablePrepareToSleep(&instance->changed);
+	for (;;)
+	{
+		LWLockAcquire(instance_lock(instance), LW_EXCLUSIVE);
+		pending->call = queue_request(instance, request);
+		if (pending->call != NULL)
+			pending->ticket = pending->call->ticket;
+		LWLockRelease(instance_lock(instance));
+		if (pending->call != NULL)
+			break;
+		check_worker(instance, &gone_since);
+		ConditionVariableTimedSleep(&instance->changed, WAIT_STEP_MS,
+									compat_wait_event("EseCall"));
+	}
+	ConditionVariableCancelSleep();
+}
+
+/* Wait for the answer, copy it, and free the call. */
+static void
+collect(Pending *pending, Answer *answer, char **page)
+{
+	EseInstance *instance = pending->instance;
+	Call	   *call = pending->call;
+	TimestampTz gone_since = 0;
+
+	worker_wake(instance);
+	ConditionVariablePrepareToSleep(&instance->changed);
+	while (call->state != CALL_ANSWERED)
+	{
+		check_worker(instance, &gone_since);
+		ConditionVariableTimedSleep(&instance->changed, WAIT_STEP_MS,
+									compat_wait_event("EseCall"));
+	}
+	ConditionVariableCancelSleep();
+	testpoint("call.answered");
+
+	/* the answer frame is ours until the call is free */
+	if (page != NULL && call->answer.page_length > 0)
+	{
+		*page = palloc(call->answer.page_length);
+		memcpy(*page, frame_address(instance->answer_frame),
+			   call->answer.page_length);
+	}
+	LWLockAcquire(instance_lock(instance), LW_EXCLUSIVE);
+	*answer = call->answer;
+	call->state = CALL_FREE;
+	if (instance->answer_owner == call - instance->calls)
+		instance->answer_owner = -1;
+	LWLockRelease(instance_lock(instance));
+	ConditionVariableBroadcast(&instance->changed);
+}
+
+void
+call_execute(EseInstance *instance, const Request *request, Answer *answer,
+			 char **page)
+{
+	Pending		pending = {.instance = instance};
+
+	submit(&pending, request);
+	PG_ENSURE_ERROR_CLEANUP(abandon, PointerGetDatum(&pending));
+	{
+		collect(&pending, answer, page);
+	}
+	PG_END_ENSURE_ERROR_CLEANUP(abandon, PointerGetDatum(&pending));
+
+	/* somebody else may wait for the answer frame */
+	if (answer->page_length > 0)
+		worker_wake(instance);
+	if (answer->error == JET_errNoBackup && request->backup != 0)
+		stop_refuse_other_backup(instance, request->backup);
+	report_answer(answer);
+}
+
+Call *
+call_next(EseInstance *instance)
+{
+	Call	   *next = NULL;
+
+	LWLockAcquire(instance_lock(instance), LW_EXCLUSIVE);
+	for (int i = 0; i < ESE_CALL_SLOTS; i++)
+	{
+		Call	   *call = &instance->calls[i];
+		CallOperation operation = call->request.operation;
+
+		if (call->state != CALL_QUEUED ||
+			(next != NULL && call->ticket > next->ticket))
+			continue;
+		/* a long answer needs the answer frame; others may go first */
+		if ((operation == OP_ATTACH_INFO || operation == OP_LOG_INFO) &&
+			instance->answer_owner >= 0)
+			continue;
+		next = call;
+	}
+	if (next != NULL)
+		next->state = CALL_SERVED;
+	LWLockRelease(instance_lock(instance));
+	return next;
+}
+
+bool
+call_answer(EseInstance *instance, Call *call)
+{
+	bool		collected;
+
+	LWLockAcquire(instance_lock(instance), LW_EXCLUSIVE);
+	collected = call->state == CALL_SERVED;
+	if (collected)
+	{
+		call->state = CALL_ANSWERED;
+		if (call->answer.page_length > 0)
+			instance->answer_owner = call - instance->calls;
+	}
+	else if (!is_uncollected_begin(call))
+		call->state = CALL_FREE;
+	LWLockRelease(instance_lock(instance));
+	ConditionVariableBroadcast(&instance->changed);
+	return collected;
+}
+
+bool
+call_take_abandoned_begin(EseInstance *instance, int64 *backup)
+{
+	bool		found = false;
+
+	LWLockAcquire(instance_lock(instance), LW_EXCLUSIVE);
+	for (int i = 0; i < ESE_CALL_SLOTS && !found; i++)
+	{
+		Call	   *call = &instance->calls[i];
+
+		if (call->state == CALL_ABANDONED && is_uncollected_begin(call) &&
+			call->answer.backup != 0)
+		{
+			*backup = call->answer.backup;
+			call->state = CALL_FREE;
+			found = true;
+		}
+	}
+	LWLockRelease(instance_lock(instance));
+	return found;
+}
+
+bool
+call_is_abandoned(EseInstance *instance, Call *call)
+{
+	bool		abandoned;
+
+	LWLockAcquire(instance_lock(instance), LW_SHARED);
+	abandoned = call->state == CALL_ABANDONED;
+	LWLockRelease(instance_lock(instance));
+	return abandoned;
+}
+
+void
+call_reset(EseInstance *instance)
+{
+	LWLockAcquire(instance_lock(instance), LW_EXCLUSIVE);
+	for (int i = 0; i < ESE_CALL_SLOTS; i++)
+	{
+		Call	   *call = &instance->calls[i];
+
+		if (call->state == CALL_ABANDONED)
+			call->state = CALL_FREE;
+		if (call->state != CALL_SERVED)
+			continue;
+		answer_error(&call->answer, JET_errInstanceUnavailable,
+					 "the worker of instance \"%s\" ended during the call",
+					 instance->name);
+		answer_detail(&call->answer, "%s", instance->failure);
+		call->state = CALL_ANSWERED;
+	}
+	LWLockRelease(instance_lock(instance));
+	ConditionVariableBroadcast(&instance->changed);
+}
+
+void
+answer_error(Answer *answer, int jet, const char *format,...)
+{
+	va_list		args;
+
+	answer->error = jet;
+	va_start(args, format);
+	vsnprintf(answer->message, sizeof(answer->message), format, args);
+	va_end(args);
+}
+
+void
+answer_detail(Answer *answer, const char *format,...)
+{
+	va_list		args;
+
+	va_start(args, format);
+	vsnprintf(answer->detail, sizeof(answer->detail), format, args);
+	va_end(args);
+}
+
+void
+answer_hint(Answer *answer, const char *format,...)
+{
+	va_list		args;
+
+	va_start(args, format);
+	vsnprintf(answer->hint, sizeof(answer->hint), format, args);
+	va_end(args);
+}
+
+void
+answer_warning(Answer *answer, int jet, const char *format,...)
+{
+	va_list		args;
+
+	answer->warning_error = jet;
+	va_start(args, format);
+	vsnprintf(answer->warning, sizeof(answer->warning), format, args);
+	va_end(args);
+}

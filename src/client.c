@@ -1,0 +1,329 @@
+/*-------------------------------------------------------------------------
+ *
+ * client.c
+ *	  SQL functions of a streaming backup that the worker serves.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_authid.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+
+#include "engine/jet.h"
+#include "filelist.h"
+#include "filename.h"
+#include "instance.h"
+#include "report.h"
+
+PGDLLEXPORT Datum ese_begin_external_backup_instance(PG_FUNCTION_ARGS);
+PGDLLEXPORT Datum ese_backup_id(PG_FUNCTION_ARGS);
+PGDLLEXPORT Datum ese_get_attach_info_instance(PG_FUNCTION_ARGS);
+PGDLLEXPORT Datum ese_open_file_instance(PG_FUNCTION_ARGS);
+PGDLLEXPORT Datum ese_close_file_instance(PG_FUNCTION_ARGS);
+PGDLLEXPORT Datum ese_get_log_info_instance(PG_FUNCTION_ARGS);
+PGDLLEXPORT Datum ese_end_external_backup_instance(PG_FUNCTION_ARGS);
+PG_FUNCTION_INFO_V1(ese_begin_external_backup_instance);
+PG_FUNCTION_INFO_V1(ese_backup_id);
+PG_FUNCTION_INFO_V1(ese_get_attach_info_instance);
+PG_FUNCTION_INFO_V1(ese_open_file_instance);
+PG_FUNCTION_INFO_V1(ese_close_file_instance);
+PG_FUNCTION_INFO_V1(ese_get_log_info_instance);
+PG_FUNCTION_INFO_V1(ese_end_external_backup_instance);
+
+/*
+ * Whoever reads a backup reads everything: EXECUTE on the function is not
+ * enough.
+ */
+static void
+check_read_privilege(void)
+{
+	Oid			role = GetUserId();
+
+	if (!superuser() && !has_rolreplication(role) &&
+		!has_privs_of_role(role, ROLE_PG_READ_SERVER_FILES))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to read a backup"),
+				 errdetail("A backup holds the contents of all databases."),
+				 errhint("Grant pg_read_server_files to the role, or give it the REPLICATION attribute.")));
+}
+
+/* The argument "backup": 0 when it is not given. */
+static int64
+backup_argument(FunctionCallInfo fcinfo, int arg)
+{
+	int64		backup;
+
+	if (PG_ARGISNULL(arg))
+		return 0;
+	backup = PG_GETARG_INT64(arg);
+	if (backup <= 0)
+		refuse_parameter("%lld is not the id of a backup", (long long) backup);
+	return backup;
+}
+
+/* Fill in the label of a Begin. */
+static void
+set_label(Request *request, FunctionCallInfo fcinfo, int arg)
+{
+	char	   *label = PG_ARGISNULL(arg) ? "ese" :
+		text_to_cstring(PG_GETARG_TEXT_PP(arg));
+
+	if (strlen(label) >= sizeof(request->text))
+		refuse_parameter("the label is longer than %zu bytes",
+						 sizeof(request->text) - 1);
+	if (strpbrk(label, "\r\n") != NULL)
+		refuse_parameter("the label contains a line break");
+	strlcpy(request->text, label, sizeof(request->text));
+}
+
+/*
+ * While another Begin waits for its checkpoint the worker serves nobody: say
+ * so at once instead of queueing behind it.
+ */
+static void
+refuse_while_starting(EseInstance *instance)
+{
+	HistoryRow	row;
+	bool		starting;
+
+	LWLockAcquire(instance_lock(instance), LW_SHARED);
+	starting = instance->backup.protocol.phase == PHASE_STARTING;
+	row = instance->backup.row;
+	LWLockRelease(instance_lock(instance));
+	if (starting)
+		ereport(ERROR,
+				(jet_errcode(JET_errBackupInProgress),
+				 errmsg("a backup of instance \"%s\" is already being started",
+						instance->name),
+				 jet_errdetail(JET_errBackupInProgress,
+							   psprintf("Backup %lld, label \"%s\", was begun by %s at %s.",
+										(long long) row.backup_id, row.label,
+										row.begun_by,
+										timestamptz_to_str(row.started_at))),
+				 errhint("Wait for it, or stop it with ese_stop_backup_instance(%d).",
+						 instance->id)));
+}
+
+/* ese_begin_external_backup_instance(instance, grbit, label) → integer */
+Datum
+ese_begin_external_backup_instance(PG_FUNCTION_ARGS)
+{
+	EseInstance *instance = instance_get_running(fcinfo, 0);
+	Request		request = {.operation = OP_BEGIN};
+	Answer		answer;
+
+	check_read_privilege();
+	if (PG_ARGISNULL(1))
+		refuse_parameter("the options are null");
+	request.grbit = PG_GETARG_INT32(1);
+	set_label(&request, fcinfo, 2);
+	client_describe(&request.client);
+	refuse_while_starting(instance);
+	call_execute(instance, &request, &answer, NULL);
+	PG_RETURN_INT32(JET_errSuccess);
+}
+
+/* ese_backup_id(instance) → bigint; NULL when no backup is open */
+Datum
+ese_backup_id(PG_FUNCTION_ARGS)
+{
+	EseInstance *instance = instance_get(fcinfo, 0);
+	int64		id = 0;
+
+	LWLockAcquire(instance_lock(instance), LW_SHARED);
+	if (instance->backup.protocol.phase >= PHASE_DATABASES)
+		id = instance->backup.row.backup_id;
+	LWLockRelease(instance_lock(instance));
+	if (id == 0)
+		PG_RETURN_NULL();
+	PG_RETURN_INT64(id);
+}
+
+/* Turns an entry of a long answer into a row. */
+typedef void (*RowMaker) (const ListedFile *file, Datum *values, bool *nulls);
+
+static void
+attach_row(const ListedFile *file, Datum *values, bool *nulls)
+{
+	values[1] = Int64GetDatum(file->size);
+	values[2] = CStringGetTextDatum(filelist_kind_name((FileKind) file->kind));
+	values[3] = ObjectIdGetDatum(file->database);
+	nulls[3] = !OidIsValid(file->database);
+	values[4] = ObjectIdGetDatum(file->tablespace);
+	nulls[4] = !OidIsValid(file->tablespace);
+}
+
+static void
+log_row(const ListedFile *file, Datum *values, bool *nulls)
+{
+	values[1] = Int64GetDatum(file->size);
+	values[2] = CStringGetTextDatum(filelist_kind_name((FileKind) file->kind));
+	values[3] = Int64GetDatum(file->generation);
+	nulls[3] = file->kind != FILE_LOG;
+}
+
+static void
+put_page(ReturnSetInfo *rsinfo, const char *page, int length, RowMaker make_row)
+{
+	const char *at = page;
+
+	while (at < page + length)
+	{
+		ListedFile	file;
+		Datum		values[5];
+		bool		nulls[5] = {false};
+		char	   *name;
+
+		memcpy(&file, at, sizeof(file));
+		name = filename_show(at + sizeof(file));
+		values[0] = CStringGetTextDatum(name);
+		make_row(&file, values, nulls);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		pfree(DatumGetPointer(values[0]));
+		pfree(DatumGetPointer(values[2]));
+		pfree(name);
+		at += sizeof(file) + file.name_length;
+	}
+}
+
+/*
+ * Fetch a list page by page.  All pages must be of one backup: what Begin
+ * starts in between is another list.
+ */
+static void
+return_list(FunctionCallInfo fcinfo, CallOperation operation,
+			RowMaker make_row)
+{
+	EseInstance *instance = instance_get_running(fcinfo, 0);
+	Request		request = {.operation = operation};
+	Answer		answer;
+	char	   *page = NULL;
+
+	check_read_privilege();
+	InitMaterializedSRF(fcinfo, 0);
+	client_describe(&request.client);
+	request.backup = backup_argument(fcinfo, 1);
+	do
+	{
+		call_execute(instance, &request, &answer, &page);
+		if (answer.page_length > 0)
+		{
+			put_page((ReturnSetInfo *) fcinfo->resultinfo, page,
+					 answer.page_length, make_row);
+			pfree(page);
+		}
+		request.number = answer.number;
+		if (request.backup == 0)
+			request.backup = answer.backup;
+		CHECK_FOR_INTERRUPTS();
+	} while (!answer.page_last);
+}
+
+/* ese_get_attach_info_instance(instance, backup) → SETOF record */
+Datum
+ese_get_attach_info_instance(PG_FUNCTION_ARGS)
+{
+	return_list(fcinfo, OP_ATTACH_INFO, attach_row);
+	return (Datum) 0;
+}
+
+/* ese_get_log_info_instance(instance, backup) → SETOF record */
+Datum
+ese_get_log_info_instance(PG_FUNCTION_ARGS)
+{
+	return_list(fcinfo, OP_LOG_INFO, log_row);
+	return (Datum) 0;
+}
+
+/* Fill in the name of the file to open. */
+static void
+set_file_name(Request *request, FunctionCallInfo fcinfo, int arg)
+{
+	char	   *name;
+
+	if (PG_ARGISNULL(arg))
+		refuse_parameter("the file name is null");
+	name = filename_read(text_to_cstring(PG_GETARG_TEXT_PP(arg)));
+	if (name == NULL)
+		refuse_parameter("the file name is not a valid escape string");
+	if (name[0] == '\0')
+		refuse_parameter("the file name is empty");
+	if (strlen(name) >= sizeof(request->text))
+		ereport(ERROR,
+				(jet_errcode(JET_errInvalidPath),
+				 errmsg("the file name is longer than %zu bytes",
+						sizeof(request->text) - 1),
+				 jet_errdetail(JET_errInvalidPath, NULL)));
+	strlcpy(request->text, name, sizeof(request->text));
+}
+
+/* ese_open_file_instance(instance, file_name, start_offset, backup) → record */
+Datum
+ese_open_file_instance(PG_FUNCTION_ARGS)
+{
+	EseInstance *instance = instance_get_running(fcinfo, 0);
+	Request		request = {.operation = OP_OPEN_FILE};
+	Answer		answer;
+	TupleDesc	tupdesc;
+	Datum		values[2];
+	bool		nulls[2] = {false};
+
+	check_read_privilege();
+	set_file_name(&request, fcinfo, 1);
+	if (PG_ARGISNULL(2) || PG_GETARG_INT64(2) < 0)
+		refuse_parameter("start_offset must be 0 or more");
+	request.number = PG_GETARG_INT64(2);
+	request.backup = backup_argument(fcinfo, 3);
+	client_describe(&request.client);
+	call_execute(instance, &request, &answer, NULL);
+
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	values[0] = Int32GetDatum(answer.result);
+	values[1] = Int64GetDatum(answer.number);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc),
+													  values, nulls)));
+}
+
+/* ese_close_file_instance(instance, handle) → integer */
+Datum
+ese_close_file_instance(PG_FUNCTION_ARGS)
+{
+	EseInstance *instance = instance_get_running(fcinfo, 0);
+	Request		request = {.operation = OP_CLOSE_FILE};
+	Answer		answer;
+
+	if (PG_ARGISNULL(1))
+		refuse_parameter("the handle is null");
+	request.handle = PG_GETARG_INT32(1);
+	client_describe(&request.client);
+	call_execute(instance, &request, &answer, NULL);
+	PG_RETURN_INT32(JET_errSuccess);
+}
+
+/* ese_end_external_backup_instance(instance, grbit, backup) → integer */
+Datum
+ese_end_external_backup_instance(PG_FUNCTION_ARGS)
+{
+	EseInstance *instance = instance_get_running(fcinfo, 0);
+	Request		request = {.operation = OP_END};
+	Answer		answer;
+
+	if (PG_ARGISNULL(1))
+		refuse_parameter("the options are null");
+	request.grbit = PG_GETARG_INT32(1);
+	request.backup = backup_argument(fcinfo, 2);
+	client_describe(&request.client);
+	call_execute(instance, &request, &answer, NULL);
+	PG_RETURN_INT32(answer.result);
+}

@@ -1,0 +1,367 @@
+/*-------------------------------------------------------------------------
+ *
+ * job.c
+ *	  Read, verify and digest one frame after the other.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "job.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "jet.h"
+#include "page.h"
+
+/*
+ * A page that looks damaged may just have been read while the server wrote
+ * it.  Core looks twice; a visibility map page of releases before 17.11 can
+ * be torn without its LSN showing it, so a few more looks are worth their
+ * milliseconds.
+ */
+#define REREADS			10
+#define REREAD_PAUSE_NS 1000000
+
+bool
+job_init(EngJob *job, DigestKind kind)
+{
+	bool		ok;
+
+	ok = digest_init(&job->digest, kind);
+	ok = digest_init(&job->mark, kind) && ok;
+	ok = digest_init(&job->scratch, kind) && ok;
+	for (int i = 0; i < RING_MAX_FRAMES; i++)
+		ok = digest_init(&job->at_frame[i], kind) && ok;
+	return ok;
+}
+
+void
+job_free(EngJob *job)
+{
+	digest_free(&job->digest);
+	digest_free(&job->mark);
+	digest_free(&job->scratch);
+	for (int i = 0; i < RING_MAX_FRAMES; i++)
+		digest_free(&job->at_frame[i]);
+}
+
+/*
+ * The engine was stopped, or the handle closed.  A thread asks that again
+ * after every system call, which may have taken as long as a whole backup.
+ */
+static bool
+is_unwanted(EngJob *job, EngShared *shared)
+{
+	return atomic_load(&shared->stopping) ||
+		atomic_load(&job->ring->state) != RING_OPEN;
+}
+
+/* The job is over; what the ring holds already can still be read. */
+static JobOutcome
+fail(EngJob *job, int jet, int sys_errno, uint32_t block, uint64_t offset)
+{
+	uint32_t	open = RING_OPEN;
+
+	job->ring->error = (EngError)
+	{
+		.jet = jet, .sys_errno = sys_errno, .block = block, .offset = offset
+	};
+	atomic_compare_exchange_strong(&job->ring->state, &open, RING_FAILED);
+	return JOB_PARK;
+}
+
+/*
+ * Read exactly 'length' bytes; what the file no longer has is zeros: WAL
+ * replay knows about the truncation.
+ */
+static bool
+read_bytes(const EngSource *source, char *to, size_t length, uint64_t offset)
+{
+	size_t		done = 0;
+
+	if (source->fd < 0)
+	{
+		memcpy(to, source->memory + offset, length);
+		return true;
+	}
+	while (done < length)
+	{
+		ssize_t		n = pread(source->fd, to + done, length - done,
+							  (off_t) (offset + done));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return false;
+		if (n == 0)
+		{
+			memset(to + done, 0, length - done);
+			break;
+		}
+		done += (size_t) n;
+	}
+	return true;
+}
+
+/* Where a stuck system call would be. */
+static void
+hold_point(EngShared *shared)
+{
+	while (atomic_load(&shared->hold))
+	{
+		struct timespec pause = {.tv_nsec = 1000000};
+
+		nanosleep(&pause, NULL);
+	}
+}
+
+/*
+ * Look at a page that seemed damaged again, and keep the newest look.
+ * Returns what it is in the end.
+ */
+static PageVerdict
+look_again(EngJob *job, EngShared *shared, char *page, uint32_t block,
+		   uint64_t offset)
+{
+	PageVerdict verdict = PAGE_DAMAGED;
+
+	for (int i = 0; i < REREADS && verdict == PAGE_DAMAGED; i++)
+	{
+		if (i > 0)
+		{
+			struct timespec pause = {.tv_nsec = REREAD_PAUSE_NS};
+
+			nanosleep(&pause, NULL);
+		}
+		if (atomic_load(&shared->stopping) ||
+			!read_bytes(&job->source, page, ENG_PAGE_SIZE, offset))
+			break;
+		verdict = page_verify(page, block, atomic_load(&shared->start_lsn),
+							  atomic_load(&shared->lsn_limit));
+	}
+	return verdict;
+}
+
+/*
+ * Did the owner set a new limit since this job asked for one?  Being started
+ * says nothing: a reader may have caused that.
+ */
+static bool
+took_new_limit(EngJob *job, EngShared *shared)
+{
+	if (!atomic_exchange(&job->wants_lsn_limit, false))
+		return false;
+	return atomic_load(&shared->lsn_limit_epoch) != job->asked_epoch;
+}
+
+/*
+ * Verify the pages of a loaded frame from where the last call left off.
+ * JOB_MORE when all are dealt with.
+ */
+static JobOutcome
+verify_frame(EngJob *job, EngShared *shared, char *frame, size_t length,
+			 uint64_t offset)
+{
+	/* bytes after the last whole page are no page */
+	uint32_t	pages = (uint32_t) (length / ENG_PAGE_SIZE);
+	bool		asked = took_new_limit(job, shared);
+
+	for (; job->verified < pages; job->verified++)
+	{
+		char	   *page = frame + (size_t) job->verified * ENG_PAGE_SIZE;
+		uint64_t	page_offset = offset + (uint64_t) job->verified * ENG_PAGE_SIZE;
+		uint32_t	block = job->source.first_block +
+			(uint32_t) (page_offset / ENG_PAGE_SIZE);
+		PageVerdict verdict = page_verify(page, block, atomic_load(&shared->start_lsn),
+										  atomic_load(&shared->lsn_limit));
+
+		if (verdict == PAGE_DAMAGED)
+		{
+			verdict = look_again(job, shared, page, block, page_offset);
+			asked = asked && verdict != PAGE_AHEAD;
+		}
+		if (verdict == PAGE_GOOD)
+			continue;
+		if (verdict == PAGE_AHEAD && !asked)
+		{
+			/* the limit may just be old: the owner sets a new one */
+			job->asked_epoch = atomic_load(&shared->lsn_limit_epoch);
+			atomic_store(&job->wants_lsn_limit, true);
+			return JOB_PARK;
+		}
+		if (job->source.verify == VERIFY_ERROR)
+			return fail(job, JET_errReadVerifyFailure, 0, block, page_offset);
+		if (!eng_add_finding(job->engine, &(EngFinding)
+							 {
+								 .tag = job->source.tag, .block = block
+							 }))
+			return JOB_PARK;	/* the owner starts us when it has made room */
+
+		/* the owner's answer was about this page only */
+		asked = false;
+	}
+	return JOB_MORE;
+}
+
+/*
+ * The digest before a frame is kept beside it, so the digest at any byte of
+ * the ring is that and the bytes between.
+ */
+bool
+job_digest_at(EngJob *job, const EngShared *shared, uint64_t position,
+			  Digest *state)
+{
+	EngRing    *ring = job->ring;
+	uint64_t	frame = ring_frame_of(ring, position);
+	uint64_t	start;
+
+	/* nothing beyond was read yet: it is the running digest */
+	if (frame >= atomic_load(&ring->produced))
+		return digest_copy(state, &job->digest);
+
+	start = atomic_load(&ring->base) + frame * ENG_FRAME_SIZE;
+	if (!digest_copy(state, &job->at_frame[frame % ring->nframes]))
+		return false;
+	if (position == start)
+		return true;
+	return digest_update(state,
+						 ring_bytes(ring, shared->pool, start),
+						 (size_t) (position - start));
+}
+
+/* RING_MARK: keep the digest at a position the ring still holds. */
+static bool
+serve_mark(EngJob *job, EngShared *shared, uint64_t position)
+{
+	if (!job_digest_at(job, shared, position, &job->mark))
+		return false;
+	job->mark_position = position;
+	return true;
+}
+
+/* RING_REWIND: fill the ring again from the marked position. */
+static bool
+serve_rewind(EngJob *job, uint64_t position)
+{
+	EngRing    *ring = job->ring;
+
+	if (position != job->mark_position ||
+		!digest_copy(&job->digest, &job->mark))
+		return false;
+	atomic_store(&ring->base, position);
+	atomic_store(&ring->consumed, 0);
+	atomic_store(&ring->produced, 0);
+	job->loaded = false;
+	return true;
+}
+
+static JobOutcome
+serve_request(EngJob *job, EngShared *shared, RingRequest request)
+{
+	EngRing    *ring = job->ring;
+	uint64_t	position = atomic_load(&ring->request_position);
+	bool		ok;
+
+	ok = request == RING_MARK ? serve_mark(job, shared, position)
+		: serve_rewind(job, position);
+	if (!ok)
+		return fail(job, JET_errOutOfMemory, 0, 0, position);
+	atomic_store(&ring->request, RING_NO_REQUEST);
+	return JOB_MORE;
+}
+
+/* The ring is full: sleep, unless room came up meanwhile. */
+static JobOutcome
+park_until_room(EngRing *ring)
+{
+	atomic_store(&ring->job_parked, 1);
+	if (atomic_load(&ring->produced) - atomic_load(&ring->consumed) < ring->nframes ||
+		atomic_load(&ring->request) != RING_NO_REQUEST)
+	{
+		atomic_store(&ring->job_parked, 0);
+		return JOB_MORE;
+	}
+	return JOB_PARK;
+}
+
+/* Read the next frame, when the rate limit allows. */
+static JobOutcome
+load_frame(EngJob *job, EngShared *shared, char *frame, size_t length,
+		   uint64_t offset)
+{
+	eng_wait_until(job->engine, throttle_reserve(&shared->throttle, length));
+	hold_point(shared);
+	if (is_unwanted(job, shared))
+		return JOB_PARK;
+	if (!read_bytes(&job->source, frame, length, offset))
+		return fail(job, JET_errDiskIO, errno, 0, offset);
+	atomic_fetch_add(&shared->bytes_read, length);
+	job->loaded = true;
+	job->verified = 0;
+	return JOB_MORE;
+}
+
+static JobOutcome
+fill_frame(EngJob *job, EngShared *shared)
+{
+	EngRing    *ring = job->ring;
+	uint64_t	number = atomic_load(&ring->produced);
+	uint64_t	offset = atomic_load(&ring->base) + number * ENG_FRAME_SIZE;
+	size_t		length;
+	char	   *frame;
+	JobOutcome	outcome;
+
+	if (offset >= ring->size)
+		return JOB_PARK;		/* finished */
+	if (number - atomic_load(&ring->consumed) >= ring->nframes)
+		return park_until_room(ring);
+
+	length = (size_t) (ring_frame_end(ring, number) - offset);
+	frame = ring_bytes(ring, shared->pool, offset);
+
+	if (!job->loaded)
+	{
+		outcome = load_frame(job, shared, frame, length, offset);
+		if (outcome != JOB_MORE || is_unwanted(job, shared))
+			return JOB_PARK;
+	}
+	if (job->source.verify != VERIFY_OFF)
+	{
+		outcome = verify_frame(job, shared, frame, length, offset);
+		if (outcome != JOB_MORE)
+			return outcome;
+	}
+	if (!digest_copy(&job->at_frame[number % ring->nframes], &job->digest) ||
+		!digest_update(&job->digest, frame, length))
+		return fail(job, JET_errOutOfMemory, 0, 0, offset);
+
+	job->loaded = false;
+	atomic_store(&ring->produced, number + 1);
+	return JOB_MORE;
+}
+
+JobOutcome
+job_step(EngJob *job, EngShared *shared)
+{
+	EngRing    *ring = job->ring;
+	RingRequest request;
+	JobOutcome	outcome;
+
+	if (is_unwanted(job, shared))
+		return JOB_PARK;
+
+	atomic_store(&ring->job_parked, 0);
+	request = (RingRequest) atomic_load(&ring->request);
+	if (request != RING_NO_REQUEST)
+		outcome = serve_request(job, shared, request);
+	else
+		outcome = fill_frame(job, shared);
+
+	/* whatever changed, a reader that waits wants to know */
+	if (atomic_load(&ring->reader_waiting) ||
+		atomic_load(&job->wants_lsn_limit))
+		eng_notify(job->engine);
+	return outcome;
+}

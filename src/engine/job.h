@@ -1,0 +1,87 @@
+/*-------------------------------------------------------------------------
+ *
+ * job.h
+ *	  A job: fills the ring of one open file, a frame at a time.
+ *
+ * Internal to the engine.  pool.c decides when a job runs; job.c is what it
+ * does when it runs.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ESE_JOB_H
+#define ESE_JOB_H
+
+#include "engine.h"
+
+typedef enum JobSchedule
+{
+	JOB_IDLE,					/* parked; next: QUEUED */
+	JOB_QUEUED,					/* next: RUNNING, or IDLE when stopped */
+	JOB_RUNNING,				/* next: QUEUED or IDLE */
+} JobSchedule;
+
+/* What a step says about the next one. */
+typedef enum JobOutcome
+{
+	JOB_MORE,
+	JOB_PARK,
+} JobOutcome;
+
+/* What the threads of an engine share, and what jobs may use. */
+typedef struct EngShared
+{
+	char	   *pool;
+	_Atomic bool stopping;
+	_Atomic bool hold;
+	_Atomic uint64_t lsn_limit;
+	_Atomic uint64_t lsn_limit_epoch;	/* changes after each new limit */
+	_Atomic uint64_t bytes_read;
+	_Atomic uint64_t start_lsn;
+	DigestKind	digest_kind;	/* owner only */
+	Throttle	throttle;
+} EngShared;
+
+struct EngJob
+{
+	Engine	   *engine;
+	EngRing    *ring;
+	EngSource	source;
+
+	/* under the engine's mutex */
+	JobSchedule schedule;
+	bool		again;			/* start it once more when it parks */
+	EngJob	   *next;			/* in the queue */
+
+	/* by the running thread; by the owner while idle */
+	Digest		digest;			/* of all bytes before frame 'produced' */
+	Digest		at_frame[RING_MAX_FRAMES];	/* digest before each frame */
+	Digest		mark;			/* digest at the marked position */
+	Digest		scratch;
+	uint64_t	mark_position;
+	bool		loaded;			/* the next frame is read, not yet verified */
+	uint32_t	verified;		/* pages of it that are */
+	uint64_t	asked_epoch;	/* lsn_limit_epoch when it began to want one */
+	_Atomic bool wants_lsn_limit;
+};
+
+extern bool job_init(EngJob *job, DigestKind kind);
+extern void job_free(EngJob *job);
+
+/* One piece of work. */
+extern JobOutcome job_step(EngJob *job, EngShared *shared);
+
+/* eng_job_digest(), for who has the frames at hand. */
+extern bool job_digest_at(EngJob *job, const EngShared *shared,
+						  uint64_t position, Digest *state);
+
+/*
+ * Provided by pool.c: tell the owner; keep a finding and tell the owner
+ * (false: no room now).
+ */
+extern void eng_notify(Engine *engine);
+extern bool eng_add_finding(Engine *engine, const EngFinding *finding);
+
+/* Sleep until 'until' or until the engine is stopped. */
+extern void eng_wait_until(Engine *engine, uint64_t until);
+
+#endif							/* ESE_JOB_H */

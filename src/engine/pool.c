@@ -1,0 +1,471 @@
+/*-------------------------------------------------------------------------
+ *
+ * pool.c
+ *	  The threads of an engine, their queue, and the engine's public face.
+ *
+ * One mutex protects the queue, the schedule of every job and the findings.
+ * It is held for a few instructions at a time and never across a system call
+ * other than the condition variables' own.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "job.h"
+
+#define NS_PER_SECOND	UINT64_C(1000000000)
+#define NS_PER_MS		UINT64_C(1000000)
+
+/* Threads need little: their buffers are the frames. */
+#define THREAD_STACK_SIZE (256 * 1024)
+
+/* A thread that waits for the rate limit looks about this often. */
+#define MAX_NAP_NS		(20 * NS_PER_MS)
+
+#define MAX_FINDINGS	256
+
+struct Engine
+{
+	EngShared	shared;
+	int			event_fd;
+	_Atomic bool event_pending;
+
+	pthread_mutex_t mutex;
+	pthread_cond_t work;		/* the queue is not empty, or shutdown */
+	pthread_cond_t quit;		/* stopping or shutdown was set */
+	pthread_cond_t ended;		/* a thread ended */
+
+	/* under mutex */
+	EngJob	   *queue_head;
+	EngJob	   *queue_tail;
+	int			running;		/* jobs inside job_step() */
+	int			live;			/* threads that have not ended */
+	bool		shutdown;
+	EngFinding	findings[MAX_FINDINGS];
+	uint32_t	findings_in;	/* counters, modulo MAX_FINDINGS */
+	uint32_t	findings_out;
+
+	int			nthreads;
+	pthread_t	threads[ENG_MAX_THREADS];
+	int			njobs;
+	EngJob		jobs[];
+};
+
+/* Append a job to the queue; the mutex is held. */
+static void
+enqueue(Engine *engine, EngJob *job)
+{
+	job->schedule = JOB_QUEUED;
+	job->next = NULL;
+	if (engine->queue_tail)
+		engine->queue_tail->next = job;
+	else
+		engine->queue_head = job;
+	engine->queue_tail = job;
+	pthread_cond_signal(&engine->work);
+}
+
+static EngJob *
+dequeue(Engine *engine)
+{
+	EngJob	   *job = engine->queue_head;
+
+	engine->queue_head = job->next;
+	if (engine->queue_head == NULL)
+		engine->queue_tail = NULL;
+	return job;
+}
+
+/* Run one step of one job; the mutex is held before and after. */
+static void
+run_step(Engine *engine, EngJob *job)
+{
+	JobOutcome	outcome;
+
+	job->schedule = JOB_RUNNING;
+	job->again = false;
+	engine->running++;
+	pthread_mutex_unlock(&engine->mutex);
+
+	outcome = job_step(job, &engine->shared);
+
+	pthread_mutex_lock(&engine->mutex);
+	engine->running--;
+	if ((outcome == JOB_MORE || job->again) &&
+		!atomic_load(&engine->shared.stopping))
+		enqueue(engine, job);
+	else
+	{
+		job->schedule = JOB_IDLE;
+		/* the owner may wait for just that: a stop, or a handle to close */
+		if (atomic_load(&engine->shared.stopping) ||
+			atomic_load(&job->ring->state) != RING_OPEN)
+			eng_notify(engine);
+	}
+}
+
+static void *
+thread_main(void *arg)
+{
+	Engine	   *engine = arg;
+
+	pthread_mutex_lock(&engine->mutex);
+	for (;;)
+	{
+		while (engine->queue_head == NULL && !engine->shutdown)
+			pthread_cond_wait(&engine->work, &engine->mutex);
+		if (engine->shutdown)
+			break;
+		run_step(engine, dequeue(engine));
+	}
+	engine->live--;
+	pthread_cond_signal(&engine->ended);
+	pthread_mutex_unlock(&engine->mutex);
+	return NULL;
+}
+
+/* A moment of CLOCK_MONOTONIC, as pthread_cond_timedwait() wants it. */
+static struct timespec
+to_timespec(uint64_t ns)
+{
+	return (struct timespec)
+	{
+		.tv_sec = (time_t) (ns / NS_PER_SECOND),
+			.tv_nsec = (long) (ns % NS_PER_SECOND)
+	};
+}
+
+static void
+init_conditions(Engine *engine)
+{
+	pthread_condattr_t attr;
+
+	pthread_mutex_init(&engine->mutex, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&engine->work, &attr);
+	pthread_cond_init(&engine->quit, &attr);
+	pthread_cond_init(&engine->ended, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+/* Start the threads with all signals blocked; returns 0 or an errno. */
+static int
+start_threads(Engine *engine, int threads)
+{
+	pthread_attr_t attr;
+	sigset_t	all;
+	sigset_t	before;
+	int			failure = 0;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, THREAD_STACK_SIZE);
+	while (engine->nthreads < threads && failure == 0)
+	{
+		failure = pthread_create(&engine->threads[engine->nthreads], &attr,
+								 thread_main, engine);
+		if (failure == 0)
+		{
+			engine->nthreads++;
+			pthread_mutex_lock(&engine->mutex);
+			engine->live++;
+			pthread_mutex_unlock(&engine->mutex);
+		}
+	}
+	pthread_attr_destroy(&attr);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return failure;
+}
+
+static void
+free_engine(Engine *engine)
+{
+	for (int i = 0; i < engine->njobs; i++)
+		job_free(&engine->jobs[i]);
+	if (engine->event_fd >= 0)
+		close(engine->event_fd);
+	pthread_cond_destroy(&engine->work);
+	pthread_cond_destroy(&engine->quit);
+	pthread_cond_destroy(&engine->ended);
+	pthread_mutex_destroy(&engine->mutex);
+	free(engine);
+}
+
+Engine *
+eng_open(int threads, int jobs, char *pool, int *sys_errno)
+{
+	Engine	   *engine;
+
+	engine = calloc(1, sizeof(Engine) + (size_t) jobs * sizeof(EngJob));
+	if (engine == NULL)
+	{
+		*sys_errno = ENOMEM;
+		return NULL;
+	}
+	engine->shared.pool = pool;
+	engine->njobs = jobs;
+	for (int i = 0; i < jobs; i++)
+		engine->jobs[i].engine = engine;
+	init_conditions(engine);
+
+	engine->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (engine->event_fd < 0)
+		*sys_errno = errno;
+	else
+		*sys_errno = start_threads(engine, threads);
+	if (*sys_errno != 0)
+	{
+		eng_close(engine, 1000);
+		return NULL;
+	}
+	return engine;
+}
+
+bool
+eng_close(Engine *engine, int timeout_ms)
+{
+	struct timespec until = to_timespec(throttle_now() +
+										(uint64_t) timeout_ms * NS_PER_MS);
+	bool		all_ended;
+
+	eng_stop(engine);
+	pthread_mutex_lock(&engine->mutex);
+	engine->shutdown = true;
+	pthread_cond_broadcast(&engine->work);
+	while (engine->live > 0 &&
+		   pthread_cond_timedwait(&engine->ended, &engine->mutex, &until) == 0)
+		;
+	all_ended = engine->live == 0;
+	pthread_mutex_unlock(&engine->mutex);
+	if (!all_ended)
+		return false;
+
+	for (int i = 0; i < engine->nthreads; i++)
+		pthread_join(engine->threads[i], NULL);
+	free_engine(engine);
+	return true;
+}
+
+int
+eng_event_fd(const Engine *engine)
+{
+	return engine->event_fd;
+}
+
+void
+eng_notify(Engine *engine)
+{
+	const uint64_t one = 1;
+
+	/* the counter of an eventfd cannot overflow with one event pending */
+	if (!atomic_exchange(&engine->event_pending, true))
+		(void) !write(engine->event_fd, &one, sizeof(one));
+}
+
+void
+eng_drain_events(Engine *engine)
+{
+	uint64_t	count;
+
+	(void) !read(engine->event_fd, &count, sizeof(count));
+	atomic_store(&engine->event_pending, false);
+}
+
+bool
+eng_add_finding(Engine *engine, const EngFinding *finding)
+{
+	bool		room;
+
+	pthread_mutex_lock(&engine->mutex);
+	room = engine->findings_in - engine->findings_out < MAX_FINDINGS;
+	if (room)
+		engine->findings[engine->findings_in++ % MAX_FINDINGS] = *finding;
+	pthread_mutex_unlock(&engine->mutex);
+	eng_notify(engine);
+	return room;
+}
+
+bool
+eng_next_finding(Engine *engine, EngFinding *finding)
+{
+	bool		found;
+
+	pthread_mutex_lock(&engine->mutex);
+	found = engine->findings_in != engine->findings_out;
+	if (found)
+		*finding = engine->findings[engine->findings_out++ % MAX_FINDINGS];
+	pthread_mutex_unlock(&engine->mutex);
+	return found;
+}
+
+void
+eng_begin(Engine *engine, uint64_t start_lsn, DigestKind digest)
+{
+	atomic_store(&engine->shared.start_lsn, start_lsn);
+	engine->shared.digest_kind = digest;
+	atomic_store(&engine->shared.bytes_read, 0);
+	atomic_store(&engine->shared.stopping, false);
+}
+
+void
+eng_stop(Engine *engine)
+{
+	pthread_mutex_lock(&engine->mutex);
+	atomic_store(&engine->shared.stopping, true);
+	while (engine->queue_head != NULL)
+		dequeue(engine)->schedule = JOB_IDLE;
+	pthread_cond_broadcast(&engine->quit);
+	pthread_mutex_unlock(&engine->mutex);
+}
+
+int
+eng_running(Engine *engine)
+{
+	int			running;
+
+	pthread_mutex_lock(&engine->mutex);
+	running = engine->running;
+	pthread_mutex_unlock(&engine->mutex);
+	return running;
+}
+
+void
+eng_set_lsn_limit(Engine *engine, uint64_t lsn)
+{
+	atomic_store(&engine->shared.lsn_limit, lsn);
+	atomic_fetch_add(&engine->shared.lsn_limit_epoch, 1);
+}
+
+void
+eng_set_rate(Engine *engine, uint64_t rate)
+{
+	if (atomic_exchange(&engine->shared.throttle.rate, rate) != rate)
+		atomic_store(&engine->shared.throttle.next, 0);
+}
+
+void
+eng_wait_until(Engine *engine, uint64_t until)
+{
+	uint64_t	rate = atomic_load(&engine->shared.throttle.rate);
+	uint64_t	now = throttle_now();
+
+	if (until <= now)
+		return;
+	pthread_mutex_lock(&engine->mutex);
+	while (until > now && !engine->shutdown &&
+		   !atomic_load(&engine->shared.stopping) &&
+		   atomic_load(&engine->shared.throttle.rate) == rate)
+	{
+		uint64_t	nap = until - now < MAX_NAP_NS ? until - now : MAX_NAP_NS;
+		struct timespec wake = to_timespec(now + nap);
+
+		pthread_cond_timedwait(&engine->quit, &engine->mutex, &wake);
+		now = throttle_now();
+	}
+	pthread_mutex_unlock(&engine->mutex);
+}
+
+uint64_t
+eng_bytes_read(const Engine *engine)
+{
+	return atomic_load(&engine->shared.bytes_read);
+}
+
+void
+eng_set_hold(Engine *engine, bool hold)
+{
+	atomic_store(&engine->shared.hold, hold);
+}
+
+EngJob *
+eng_job(Engine *engine, int index)
+{
+	return &engine->jobs[index];
+}
+
+bool
+eng_job_open(EngJob *job, EngRing *ring, const EngSource *source,
+			 const Digest *resume)
+{
+	DigestKind	kind = job->engine->shared.digest_kind;
+	bool		ok;
+
+	/* the digests' memory is kept from one file to the next */
+	if (job->digest.kind != kind || kind == DIGEST_NONE)
+		job_free(job);
+	ok = (job->digest.kind == kind && digest_reset(&job->digest)) ||
+		job_init(job, kind);
+	if (ok && resume)
+		ok = digest_copy(&job->digest, resume);
+	if (!ok)
+	{
+		job_free(job);
+		job->digest.kind = DIGEST_NONE;
+		if (source->fd >= 0)
+			close(source->fd);
+		return false;
+	}
+	job->ring = ring;
+	job->source = *source;
+	job->loaded = false;
+	job->verified = 0;
+	atomic_store(&job->wants_lsn_limit, false);
+	return true;
+}
+
+void
+eng_job_start(EngJob *job)
+{
+	Engine	   *engine = job->engine;
+
+	pthread_mutex_lock(&engine->mutex);
+	if (job->schedule == JOB_IDLE && !atomic_load(&engine->shared.stopping))
+		enqueue(engine, job);
+	else
+		job->again = true;
+	pthread_mutex_unlock(&engine->mutex);
+}
+
+bool
+eng_job_idle(EngJob *job)
+{
+	bool		idle;
+
+	pthread_mutex_lock(&job->engine->mutex);
+	idle = job->schedule == JOB_IDLE;
+	pthread_mutex_unlock(&job->engine->mutex);
+	return idle;
+}
+
+bool
+eng_job_wants_lsn_limit(EngJob *job)
+{
+	return atomic_load(&job->wants_lsn_limit);
+}
+
+bool
+eng_job_digest(EngJob *job, uint64_t position, Digest *state)
+{
+	return job_digest_at(job, &job->engine->shared, position, state);
+}
+
+bool
+eng_job_close(EngJob *job)
+{
+	bool		had_fd = job->source.fd >= 0;
+
+	if (had_fd)
+		close(job->source.fd);
+	job->source.fd = -1;
+	job->source.memory = NULL;
+	return had_fd;
+}

@@ -1,0 +1,164 @@
+/*-------------------------------------------------------------------------
+ *
+ * ring.c
+ *	  The ring protocol; see ring.h for who may call what.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "ring.h"
+
+#include <string.h>
+
+void
+ring_open(EngRing *ring, uint32_t ident, uint64_t base, uint64_t size,
+		  const uint32_t *slot, uint32_t nframes)
+{
+	atomic_store(&ring->base, base);
+	atomic_store(&ring->produced, 0);
+	atomic_store(&ring->consumed, 0);
+	atomic_store(&ring->reader_waiting, 0);
+	atomic_store(&ring->job_parked, 0);
+	atomic_store(&ring->request, RING_NO_REQUEST);
+	atomic_store(&ring->position, base);
+	ring->size = size;
+	ring->nframes = nframes;
+	memcpy(ring->slot, slot, nframes * sizeof(slot[0]));
+	memset(&ring->error, 0, sizeof(ring->error));
+	ring->piece_valid = false;
+	ring->marked_valid = false;
+	atomic_store(&ring->state, RING_OPEN);
+	atomic_store(&ring->ident, ident);
+	ring_release(ring, RING_CLAIM_OWNER);
+}
+
+void
+ring_free(EngRing *ring)
+{
+	atomic_store(&ring->ident, 0);
+	atomic_store(&ring->state, RING_FREE);
+	ring_release(ring, RING_CLAIM_OWNER);
+}
+
+void
+ring_close(EngRing *ring)
+{
+	atomic_store(&ring->state, RING_CLOSING);
+}
+
+bool
+ring_claim(EngRing *ring, int32_t pid, int32_t *holder)
+{
+	*holder = 0;
+	return atomic_compare_exchange_strong(&ring->claim, holder, pid);
+}
+
+void
+ring_release(EngRing *ring, int32_t pid)
+{
+	int32_t		mine = pid;
+
+	atomic_store(&ring->reader_waiting, 0);
+	atomic_compare_exchange_strong(&ring->claim, &mine, 0);
+}
+
+uint64_t
+ring_frame_of(EngRing *ring, uint64_t position)
+{
+	return (position - atomic_load(&ring->base)) / ENG_FRAME_SIZE;
+}
+
+uint64_t
+ring_frame_end(EngRing *ring, uint64_t frame)
+{
+	uint64_t	end = atomic_load(&ring->base) + (frame + 1) * ENG_FRAME_SIZE;
+
+	return end < ring->size ? end : ring->size;
+}
+
+char *
+ring_bytes(EngRing *ring, char *pool, uint64_t position)
+{
+	uint64_t	from_base = position - atomic_load(&ring->base);
+	uint32_t	slot = ring->slot[from_base / ENG_FRAME_SIZE % ring->nframes];
+
+	return pool + (size_t) slot * ENG_FRAME_SIZE + from_base % ENG_FRAME_SIZE;
+}
+
+static RingPoll
+look(EngRing *ring, uint64_t frame)
+{
+	uint32_t	state = atomic_load(&ring->state);
+
+	if (state != RING_OPEN && state != RING_FAILED)
+		return RING_GONE;
+	if (frame < atomic_load(&ring->produced))
+		return RING_READY;
+	return state == RING_FAILED ? RING_BROKEN : RING_WAIT;
+}
+
+RingPoll
+ring_poll(EngRing *ring, uint64_t frame)
+{
+	RingPoll	poll = look(ring, frame);
+
+	if (poll != RING_WAIT)
+		return poll;
+	atomic_store(&ring->reader_waiting, 1);
+	poll = look(ring, frame);
+	if (poll != RING_WAIT)
+		atomic_store(&ring->reader_waiting, 0);
+	return poll;
+}
+
+bool
+ring_retire(EngRing *ring, uint64_t frame)
+{
+	if (frame <= atomic_load(&ring->consumed))
+		return false;
+	atomic_store(&ring->consumed, frame);
+	return atomic_load(&ring->job_parked) != 0;
+}
+
+bool
+ring_holds(EngRing *ring, uint64_t position)
+{
+	return position >= atomic_load(&ring->base) +
+		atomic_load(&ring->consumed) * ENG_FRAME_SIZE;
+}
+
+void
+ring_request(EngRing *ring, RingRequest request, uint64_t position)
+{
+	atomic_store(&ring->request_position, position);
+	atomic_store(&ring->request, request);
+}
+
+static RingPoll
+look_at_request(EngRing *ring)
+{
+	if (atomic_load(&ring->request) == RING_NO_REQUEST)
+		return RING_READY;
+	switch (atomic_load(&ring->state))
+	{
+		case RING_OPEN:
+			return RING_WAIT;
+		case RING_FAILED:
+			return RING_BROKEN;
+		default:
+			return RING_GONE;
+	}
+}
+
+RingPoll
+ring_request_poll(EngRing *ring)
+{
+	RingPoll	poll = look_at_request(ring);
+
+	if (poll != RING_WAIT)
+		return poll;
+	atomic_store(&ring->reader_waiting, 1);
+	poll = look_at_request(ring);
+	if (poll != RING_WAIT)
+		atomic_store(&ring->reader_waiting, 0);
+	return poll;
+}

@@ -1,0 +1,161 @@
+/*-------------------------------------------------------------------------
+ *
+ * ring.h
+ *	  The frames between an engine thread and the session that reads.
+ *
+ * Every open handle has one ring.  It lies in shared memory: on one side the
+ * engine thread that runs the handle's job, on the other whichever session
+ * reads the handle now.  The file is cut into frames of ENG_FRAME_SIZE bytes
+ * from 'base' on; frame k of the file lies in slot k % nframes.
+ *
+ * Who may write what:
+ *
+ *	ident, size, nframes, slot		the worker's main thread, while it holds
+ *									the claim itself (RING_CLAIM_OWNER)
+ *	claim							compare-and-swap from 0 by who wants to
+ *									read; back to 0 by who holds it
+ *	produced, error					the thread that runs the job
+ *	base							the job, while the reader waits for a
+ *									request, or the owner
+ *	consumed, position, piece_*		who holds the claim; consumed also the
+ *									job, to serve RING_REWIND
+ *	request							NONE to something by the claim holder,
+ *									back to NONE by the job
+ *	state							OPEN to FAILED by the job, to CLOSING by
+ *									the owner or the claim holder, to FREE
+ *									and OPEN by the owner
+ *
+ * The job never fills a slot before 'consumed' has passed its frame, and the
+ * frames of the last piece that was delivered stay until the next piece is
+ * asked for, so that a lost reply can be sent again.
+ *
+ * Wake-ups are edges: a side that is about to sleep raises its flag
+ * (reader_waiting, job_parked), looks once more, and sleeps; the other side
+ * looks at the flag after every change.  All atomics are sequentially
+ * consistent: at a frame of 256 KiB the price does not show.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ESE_RING_H
+#define ESE_RING_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A frame is also the unit of work of a thread: it stays in the L2 cache. */
+#define ENG_FRAME_SIZE		(256 * 1024)
+
+/* Two frames let reading and filling overlap; more only help read-ahead. */
+#define RING_MIN_FRAMES		2
+#define RING_MAX_FRAMES		8
+
+/* The claim of the worker's main thread while it changes a ring. */
+#define RING_CLAIM_OWNER	(-1)
+
+/* An error as a value: what happened to a handle's job. */
+typedef struct EngError
+{
+	int32_t		jet;			/* JetErr; 0 when there is none */
+	int32_t		sys_errno;		/* errno, or 0 */
+	uint32_t	block;			/* for JET_errReadVerifyFailure */
+	uint64_t	offset;			/* where in the file */
+} EngError;
+
+typedef enum RingState
+{
+	RING_FREE,					/* no handle; next: OPEN */
+	RING_OPEN,					/* being filled or read; next: FAILED,
+								 * CLOSING */
+	RING_FAILED,				/* the job gave up; what was produced before
+								 * can be read; next: CLOSING */
+	RING_CLOSING,				/* nothing may be read; next: FREE */
+} RingState;
+
+typedef enum RingRequest
+{
+	RING_NO_REQUEST,
+	RING_MARK,					/* keep the digest at request_position */
+	RING_REWIND,				/* fill again from the marked position */
+} RingRequest;
+
+/* What ring_poll() says about one frame. */
+typedef enum RingPoll
+{
+	RING_READY,
+	RING_WAIT,
+	RING_BROKEN,				/* the job failed before this frame */
+	RING_GONE,					/* the ring is being closed */
+} RingPoll;
+
+typedef struct EngRing
+{
+	_Atomic uint32_t ident;		/* the handle's number; 0 while free */
+	_Atomic int32_t claim;		/* pid of the reading session, 0, or
+								 * RING_CLAIM_OWNER */
+	_Atomic uint32_t state;		/* RingState */
+	_Atomic uint64_t base;		/* file offset of frame 0 */
+	_Atomic uint64_t produced;	/* frames filled */
+	_Atomic uint64_t consumed;	/* frames given back */
+	_Atomic uint32_t reader_waiting;
+	_Atomic uint32_t job_parked;
+	_Atomic uint32_t request;	/* RingRequest */
+	_Atomic uint64_t request_position;
+
+	uint64_t	size;			/* of the file, fixed at open */
+	uint32_t	nframes;
+	uint32_t	slot[RING_MAX_FRAMES];	/* frame numbers in the pool */
+	EngError	error;			/* valid once state is FAILED */
+
+	/* the reader's place */
+	_Atomic uint64_t position;	/* next byte to deliver */
+	uint64_t	piece_start;	/* first byte of the last piece */
+	bool		piece_valid;	/* a piece was delivered */
+	uint64_t	marked;			/* position of the last RING_MARK */
+	bool		marked_valid;
+} EngRing;
+
+/*
+ * Owner, holding the claim: make a ring ready for a file whose reading begins
+ * at base, and give up the claim.
+ */
+extern void ring_open(EngRing *ring, uint32_t ident, uint64_t base,
+					  uint64_t size, const uint32_t *slot, uint32_t nframes);
+
+/* Owner, holding the claim: take the ring back for reuse. */
+extern void ring_free(EngRing *ring);
+
+/* Owner or claim holder: from now on nothing more is delivered. */
+extern void ring_close(EngRing *ring);
+
+/*
+ * The right to read (pid), or to change the ring (RING_CLAIM_OWNER).  False,
+ * and *holder, when another has it.
+ */
+extern bool ring_claim(EngRing *ring, int32_t pid, int32_t *holder);
+extern void ring_release(EngRing *ring, int32_t pid);
+
+/* Reader: where byte 'position' lies. */
+extern uint64_t ring_frame_of(EngRing *ring, uint64_t position);
+extern uint64_t ring_frame_end(EngRing *ring, uint64_t frame);
+extern char *ring_bytes(EngRing *ring, char *pool, uint64_t position);
+
+/* Reader: is the frame there?  RING_WAIT means the waiting flag is up. */
+extern RingPoll ring_poll(EngRing *ring, uint64_t frame);
+
+/*
+ * Reader: give back all frames before 'frame'.  True: the job waits for room
+ * and the worker must be told.
+ */
+extern bool ring_retire(EngRing *ring, uint64_t frame);
+
+/* Reader: is the byte at 'position' still in the ring (or yet to come)? */
+extern bool ring_holds(EngRing *ring, uint64_t position);
+
+/* Reader: ask the job for something; then wait until ring_request_done(). */
+extern void ring_request(EngRing *ring, RingRequest request,
+						 uint64_t position);
+extern RingPoll ring_request_poll(EngRing *ring);
+
+#endif							/* ESE_RING_H */

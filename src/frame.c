@@ -1,0 +1,215 @@
+/*-------------------------------------------------------------------------
+ *
+ * frame.c
+ *	  Accounting for handles and frames.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+
+#include "frame.h"
+
+#define FRAME_KB (ENG_FRAME_SIZE / 1024)
+
+/* Frames taken from the pool; the frame lock is held. */
+static uint32
+take_frame(void)
+{
+	for (int i = 0; i < ese_shared->nframes; i++)
+	{
+		if (!ese_frame_used[i])
+		{
+			ese_frame_used[i] = true;
+			ese_shared->free_frames--;
+			return (uint32) i;
+		}
+	}
+	elog(ERROR, "no free frame although %d are counted",
+		 ese_shared->free_frames);
+}
+
+static void
+put_frame(uint32 frame)
+{
+	ese_frame_used[frame] = false;
+	ese_shared->free_frames++;
+}
+
+/* A handle nobody reads any more; we hold its claim and the frame lock. */
+static void
+free_handle(EseHandle *handle)
+{
+	for (uint32 i = 0; i < handle->ring.nframes; i++)
+		put_frame(handle->ring.slot[i]);
+	handle->ring.nframes = 0;
+	handle->instance_id = 0;
+	handle->zombie = false;
+	ring_free(&handle->ring);
+}
+
+/* Free the zombies whose readers have let go. */
+static void
+sweep_zombies(void)
+{
+	for (int i = 0; i < ese_shared->nhandles; i++)
+	{
+		EseHandle  *handle = &ese_handles[i];
+		int32		holder;
+
+		if (handle->zombie &&
+			ring_claim(&handle->ring, RING_CLAIM_OWNER, &holder))
+			free_handle(handle);
+	}
+}
+
+bool
+frame_reserve(EseInstance *instance, int handles,
+			  int *needed_kb, int *available_kb)
+{
+	int			needed = handles * RING_MIN_FRAMES + 1;
+	int			available;
+	bool		enough;
+
+	LWLockAcquire(frame_lock(), LW_EXCLUSIVE);
+	sweep_zombies();
+	available = ese_shared->free_frames - ese_shared->promised_frames;
+	enough = needed <= available;
+	if (enough)
+	{
+		instance->answer_frame = take_frame();
+		instance->reserved_handles = handles;
+		ese_shared->promised_frames += handles * RING_MIN_FRAMES;
+	}
+	LWLockRelease(frame_lock());
+	*needed_kb = needed * FRAME_KB;
+	*available_kb = available * FRAME_KB;
+	return enough;
+}
+
+void
+frame_unreserve(EseInstance *instance)
+{
+	LWLockAcquire(frame_lock(), LW_EXCLUSIVE);
+	if (instance->reserved_handles > 0)
+	{
+		put_frame(instance->answer_frame);
+		ese_shared->promised_frames -=
+			instance->reserved_handles * RING_MIN_FRAMES;
+		instance->reserved_handles = 0;
+	}
+	LWLockRelease(frame_lock());
+}
+
+/* A free place whose claim we could take, or NULL. */
+static EseHandle *
+claim_free_place(void)
+{
+	for (int i = 0; i < ese_shared->nhandles; i++)
+	{
+		EseHandle  *handle = &ese_handles[i];
+		int32		holder;
+
+		if (handle->instance_id == 0 &&
+			ring_claim(&handle->ring, RING_CLAIM_OWNER, &holder))
+			return handle;
+	}
+	return NULL;
+}
+
+/* The next number of this place; see init_handles() in shared.c. */
+static uint32
+next_number(EseHandle *handle)
+{
+	uint32		generations = PG_INT32_MAX / ese_shared->nhandles;
+
+	handle->generation = (handle->generation + 1) % generations;
+	return handle->generation * ese_shared->nhandles +
+		(uint32) (handle - ese_handles) + 1;
+}
+
+EseHandle *
+frame_take_handle(EseInstance *instance, uint32 *number,
+				  uint32 *slot, uint32 *nframes)
+{
+	EseHandle  *handle = NULL;
+
+	LWLockAcquire(frame_lock(), LW_EXCLUSIVE);
+	sweep_zombies();
+	if (ese_shared->free_frames >= RING_MIN_FRAMES)
+		handle = claim_free_place();
+	if (handle != NULL)
+	{
+		int			surplus = ese_shared->free_frames -
+			ese_shared->promised_frames;
+
+		ese_shared->promised_frames -= RING_MIN_FRAMES;
+		*nframes = RING_MIN_FRAMES +
+			Max(0, Min(surplus, RING_MAX_FRAMES - RING_MIN_FRAMES));
+		for (uint32 i = 0; i < *nframes; i++)
+			slot[i] = take_frame();
+		*number = next_number(handle);
+		handle->instance_id = instance->id;
+		handle->zombie = false;
+	}
+	LWLockRelease(frame_lock());
+	return handle;
+}
+
+/* The frame lock is held. */
+static void
+put_handle(EseHandle *handle, bool have_claim)
+{
+	int32		holder;
+
+	ring_close(&handle->ring);
+	ese_shared->promised_frames += RING_MIN_FRAMES;
+	if (have_claim ||
+		ring_claim(&handle->ring, RING_CLAIM_OWNER, &holder))
+		free_handle(handle);
+	else
+		handle->zombie = true;
+}
+
+void
+frame_put_handle(EseInstance *instance, EseHandle *handle, bool have_claim)
+{
+	LWLockAcquire(frame_lock(), LW_EXCLUSIVE);
+	put_handle(handle, have_claim);
+	LWLockRelease(frame_lock());
+}
+
+void
+frame_put_all_handles(EseInstance *instance)
+{
+	LWLockAcquire(frame_lock(), LW_EXCLUSIVE);
+	for (int i = 0; i < ese_shared->nhandles; i++)
+	{
+		EseHandle  *handle = &ese_handles[i];
+
+		if (handle->instance_id == instance->id && !handle->zombie)
+		{
+			int32		holder = RING_CLAIM_OWNER;
+
+			/* a claim of the dead worker is nobody's */
+			atomic_compare_exchange_strong(&handle->ring.claim, &holder, 0);
+			put_handle(handle, false);
+		}
+	}
+	LWLockRelease(frame_lock());
+}
+
+EseHandle *
+frame_find_handle(EseInstance *instance, int32 number)
+{
+	EseHandle  *handle;
+
+	if (number <= 0)
+		return NULL;
+	handle = &ese_handles[(number - 1) % ese_shared->nhandles];
+	if (atomic_load(&handle->ring.ident) != (uint32) number ||
+		handle->instance_id != instance->id)
+		return NULL;
+	return handle;
+}

@@ -1,0 +1,56 @@
+/*-------------------------------------------------------------------------
+ *
+ * frame.h
+ *	  Who has which handles and frames of the pool in shared memory.
+ *
+ * ese_init() reserves what max_open_files handles need at least, so that
+ * opening a file cannot fail for want of frames; frames nobody has reserved
+ * go to open handles as read-ahead.  A handle that a session still reads when
+ * it is closed becomes a zombie: it keeps its frames until that session lets
+ * go.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ESE_FRAME_H
+#define ESE_FRAME_H
+
+#include "shared.h"
+
+/*
+ * Reserve for an instance: handles and its answer frame.  False, and *needed
+ * and *available in kB, when the pool is too small.
+ */
+extern bool frame_reserve(EseInstance *instance, int handles,
+						  int *needed_kb, int *available_kb);
+
+/* Give back what frame_reserve() took; all handles are closed. */
+extern void frame_unreserve(EseInstance *instance);
+
+/*
+ * A free handle with its frames, its ring claimed by the owner and ready for
+ * ring_open(); slot[] and *nframes are set.  NULL when zombies hold so much
+ * that nothing is left.
+ */
+extern EseHandle *frame_take_handle(EseInstance *instance, uint32 *number,
+									uint32 *slot, uint32 *nframes);
+
+/*
+ * Close a handle whose job is idle.  It is free at once, or a zombie when a
+ * session holds the claim.  have_claim: the caller holds it as the owner.
+ */
+extern void frame_put_handle(EseInstance *instance, EseHandle *handle,
+							 bool have_claim);
+
+/* Put all handles of an instance: its former worker is dead. */
+extern void frame_put_all_handles(EseInstance *instance);
+
+/* The handle of a number, or NULL when it is no open handle of it. */
+extern EseHandle *frame_find_handle(EseInstance *instance, int32 number);
+
+static inline char *
+frame_address(uint32 frame)
+{
+	return ese_frames + (Size) frame * ENG_FRAME_SIZE;
+}
+
+#endif							/* ESE_FRAME_H */

@@ -1,0 +1,104 @@
+/*-------------------------------------------------------------------------
+ *
+ * history.h
+ *	  The durable record of an instance's backups.
+ *
+ * One file for each instance, ese/history.<id>: the newest rows, a sealed
+ * record (engine/record.h), replaced as a whole by writing a temporary file
+ * and renaming it.  Written under the registry lock.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ESE_HISTORY_H
+#define ESE_HISTORY_H
+
+#include "access/xlogdefs.h"
+#include "datatype/timestamp.h"
+
+#include "call.h"
+
+typedef enum BackupKind
+{
+	KIND_FULL,
+} BackupKind;
+
+typedef enum BackupOutcome
+{
+	OUTCOME_RUNNING,			/* next: any */
+	OUTCOME_STOPPED,			/* stopped, not ended; next: any below */
+	OUTCOME_COMPLETED,
+	OUTCOME_ABORTED_BY_CALLER,
+	OUTCOME_ABORTED_BY_SERVER,
+	OUTCOME_FAILED,
+} BackupOutcome;
+
+typedef enum StopCause
+{
+	CAUSE_NONE,
+	CAUSE_USER,
+	CAUSE_IDLE_TIMEOUT,
+	CAUSE_WAL_LIMIT,
+	CAUSE_TERM,
+	CAUSE_SHUTDOWN,
+	CAUSE_WORKER_EXIT,
+	CAUSE_PROMOTION,
+} StopCause;
+
+typedef struct HistoryRow
+{
+	int64		backup_id;
+	int64		instance_id;
+	char		name[64];
+	char		label[MAXPGPATH];
+	int64		kind;			/* BackupKind */
+	int64		status;			/* BackupOutcome */
+	int64		stop_cause;		/* StopCause */
+	int64		error_number;	/* JetErr; 0 while running and when good */
+	char		reason[ESE_MESSAGE_LENGTH];
+	char		location[MAXPGPATH];
+	int64		begun_by_oid;
+	char		begun_by[NAMEDATALEN];
+	char		client_addr[ESE_ADDRESS_LENGTH];
+	char		application_name[NAMEDATALEN];
+	int64		started_at;		/* TimestampTz; 0 for none, here and below */
+	int64		ended_at;
+	int64		stop_requested_at;
+	char		stop_requested_by[NAMEDATALEN];
+	int64		quiescent_at;
+	int64		released_at;
+	int64		start_lsn;
+	int64		stop_lsn;
+	int64		timeline;
+	int64		files;
+	int64		bytes;
+	int64		wal_bytes;
+	int64		checksum_failures;
+	int64		verified_at;
+	char		verified_depth[32];
+} HistoryRow;
+
+/*
+ * Replace the row of this backup, or add it, and drop the oldest ones beyond
+ * limit.  Durable on return.  ERROR when the file cannot be read or written.
+ */
+extern void history_write(const HistoryRow *row, int64 limit);
+
+/*
+ * All rows of an instance, oldest first, palloc'd.  An absent file is an
+ * empty history; a torn or foreign one is an ERROR.
+ */
+extern HistoryRow *history_read(int32 instance_id, int *count);
+
+/*
+ * What a crash left open is closed: rows that are running or stopped get
+ * their final status.
+ */
+extern void history_close_open_rows(int32 instance_id, int64 limit);
+
+extern void history_remove(int32 instance_id);
+
+extern const char *history_kind_name(int64 kind);
+extern const char *history_status_name(int64 status);
+extern const char *history_cause_name(int64 cause);	/* NULL for none */
+
+#endif							/* ESE_HISTORY_H */

@@ -1,0 +1,411 @@
+/*-------------------------------------------------------------------------
+ *
+ * loglist.c
+ *	  GetLogInfo: the end of backup mode, and the files that go with it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "access/timeline.h"
+#include "access/xlog_internal.h"
+#include "access/xlogrecovery.h"
+#include "catalog/pg_control.h"
+#include "common/controldata_utils.h"
+#include "miscadmin.h"
+#include "storage/fd.h"
+#include "utils/timestamp.h"
+
+#include "backup.h"
+#include "engine/jet.h"
+#include "engine/manifest.h"
+#include "stop.h"
+#include "testpoint.h"
+#include "worker_internal.h"
+
+#define WAL_DIRECTORY	"pg_wal"
+
+/*
+ * pg_control, as it is after all other files have been read.  The file is
+ * rewritten in place, so only its lock keeps a copy from being torn.
+ */
+static char *
+capture_control_file(void)
+{
+	char	   *contents = palloc0(PG_CONTROL_FILE_SIZE);
+	ControlFileData *control;
+	bool		crc_ok;
+
+	LWLockAcquire(ControlFileLock, LW_SHARED);
+	control = get_controlfile(DataDir, &crc_ok);
+	LWLockRelease(ControlFileLock);
+	if (!crc_ok)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("the checksum of file \"%s\" is wrong",
+						XLOG_CONTROL_FILE)));
+	memcpy(contents, control, sizeof(ControlFileData));
+	pfree(control);
+	return contents;
+}
+
+/* A file that exists only in our memory. */
+static FileEntry *
+add_patch(Backup *backup, const char *name, char *contents, int64 size)
+{
+	FileEntry  *entry = filelist_add(&backup->logs, FILE_PATCH, name, size);
+
+	entry->contents = contents;
+	entry->modified = (pg_time_t) time(NULL);
+	return entry;
+}
+
+/* A restored server must not archive again what is archived already. */
+static void
+add_archive_status(Backup *backup, const char *file)
+{
+	add_patch(backup,
+			  psprintf("%s/archive_status/%s.done", WAL_DIRECTORY, file),
+			  pstrdup(""), 0);
+}
+
+/* The contents of a small file; NULL when it has gone. */
+static char *
+read_small_file(const char *path, int64 *size)
+{
+	struct stat st;
+	char	   *contents;
+	int			fd = OpenTransientFile(path, O_RDONLY | PG_BINARY);
+
+	if (fd < 0 && errno == ENOENT)
+		return NULL;
+	if (fd < 0 || fstat(fd, &st) != 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not open file \"%s\": %m", path)));
+	contents = palloc(st.st_size + 1);
+	*size = read(fd, contents, st.st_size);
+	if (*size < 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not read file \"%s\": %m", path)));
+	CloseTransientFile(fd);
+	return contents;
+}
+
+static void
+add_timeline_history(Backup *backup, const char *file)
+{
+	char	   *path = psprintf("%s/%s", WAL_DIRECTORY, file);
+	int64		size;
+	char	   *contents = read_small_file(path, &size);
+
+	if (contents == NULL)
+		return;
+	add_patch(backup, path, contents, size);
+	add_archive_status(backup, file);
+}
+
+static void
+add_log(Backup *backup, const char *file, XLogSegNo segment)
+{
+	FileEntry  *entry;
+
+	entry = filelist_add(&backup->logs, FILE_LOG,
+						 psprintf("%s/%s", WAL_DIRECTORY, file),
+						 wal_segment_size);
+	entry->generation = (int64) segment;
+	add_archive_status(backup, file);
+}
+
+/*
+ * List the segments from the first to the last one needed, of whatever
+ * timeline, and all timeline history files.
+ */
+static void
+list_wal(Backup *backup, XLogSegNo first, XLogSegNo last)
+{
+	DIR		   *directory = AllocateDir(WAL_DIRECTORY);
+	struct dirent *de;
+
+	while ((de = ReadDir(directory, WAL_DIRECTORY)) != NULL)
+	{
+		if (IsXLogFileName(de->d_name))
+		{
+			TimeLineID	timeline;
+			XLogSegNo	segment;
+
+			XLogFromFileName(de->d_name, &timeline, &segment, wal_segment_size);
+			if (segment >= first && segment <= last)
+				add_log(backup, de->d_name, segment);
+		}
+		else if (IsTLHistoryFileName(de->d_name))
+			add_timeline_history(backup, de->d_name);
+	}
+	FreeDir(directory);
+}
+
+/* The first segment of the range that is not there; 0 when none is missing. */
+static XLogSegNo
+find_missing_segment(const FileList *logs, XLogSegNo first, XLogSegNo last)
+{
+	for (XLogSegNo segment = first; segment <= last; segment++)
+	{
+		bool		found = false;
+
+		for (int i = 0; i < logs->count && !found; i++)
+			found = logs->entries[i].kind == FILE_LOG &&
+				logs->entries[i].generation == (int64) segment;
+		if (!found)
+			return segment;
+	}
+	return 0;
+}
+
+/* The checksum of a patch file. */
+static void
+digest_patch(FileEntry *entry, DigestKind kind)
+{
+	Digest		digest;
+	Digest		scratch;
+	bool		ok;
+
+	ok = digest_init(&digest, kind);
+	ok = digest_init(&scratch, kind) && ok;
+	ok = ok && digest_update(&digest, entry->contents, entry->size) &&
+		digest_value(&digest, &scratch, &entry->digest);
+	digest_free(&digest);
+	digest_free(&scratch);
+	if (!ok)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory for the backup manifest")));
+}
+
+/* The WAL a restore needs, timeline by timeline, newest first. */
+static void
+add_wal_ranges(Manifest *manifest, const CompatBackup *mode)
+{
+	List	   *timelines = readTimeLineHistory(mode->stop_timeline);
+	XLogRecPtr	end = mode->stop_lsn;
+	ListCell   *cell;
+
+	foreach(cell, timelines)
+	{
+		TimeLineHistoryEntry *timeline = lfirst(cell);
+		bool		is_first = timeline->tli == mode->start_timeline;
+
+		if (end <= timeline->begin && !is_first)
+			continue;			/* nothing of it was used */
+		manifest_add_wal_range(manifest, &(ManifestWalRange)
+							   {
+								   .timeline = timeline->tli,
+								   .start_lsn = is_first ? mode->start_lsn :
+								   timeline->begin,
+								   .end_lsn = end
+							   });
+		if (is_first)
+			return;
+		end = timeline->begin;
+	}
+}
+
+static void
+add_to_manifest(Manifest *manifest, const FileEntry *entry)
+{
+	manifest_add_file(manifest, entry->name, (uint64) entry->size,
+					  (time_t) entry->modified, &entry->digest);
+}
+
+/*
+ * Write the manifest of what has been read.  From now on it is fixed: a file
+ * opened again cannot change what it says.
+ */
+static void
+add_manifest(Worker *worker)
+{
+	Backup	   *backup = worker->backup;
+	Manifest	manifest;
+	char	   *contents;
+	int64		size;
+
+	manifest_begin(&manifest, COMPAT_MANIFEST_VERSION, GetSystemIdentifier());
+	for (int i = 0; i < backup->attach.count; i++)
+	{
+		if (backup->attach.entries[i].status == FILE_READ)
+			add_to_manifest(&manifest, &backup->attach.entries[i]);
+	}
+	for (int i = 0; i < backup->logs.count; i++)
+	{
+		FileEntry  *entry = &backup->logs.entries[i];
+
+		if (entry->kind != FILE_PATCH ||
+			strncmp(entry->name, WAL_DIRECTORY "/", 7) == 0)
+			continue;
+		digest_patch(entry, (DigestKind) worker->instance->params.manifest_checksums);
+		add_to_manifest(&manifest, entry);
+	}
+	manifest_end_files(&manifest);
+	add_wal_ranges(&manifest, &backup->mode);
+	if (!manifest_finish(&manifest))
+	{
+		manifest_free(&manifest);
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory for the backup manifest")));
+	}
+	size = (int64) manifest.text.length;
+	contents = MemoryContextAllocHuge(backup->context, size);
+	memcpy(contents, manifest.text.data, size);
+	manifest_free(&manifest);
+	add_patch(backup, "backup_manifest", contents, size);
+}
+
+/* The backup cannot be finished: stop it and refuse the call with that. */
+static void
+stop_and_refuse(Worker *worker, Call *call, StopCause cause, int error,
+				const char *reason)
+{
+	int64		stopped;
+
+	(void) stop_request(worker->instance, 0, cause, error, "server", reason,
+						&stopped);
+	(void) backup_refuse(worker, call, CALL_GET_LOG_INFO);
+}
+
+/* Leave backup mode by its front door; false when the call was refused. */
+static bool
+stop_backup_mode(Worker *worker, Call *call)
+{
+	Backup	   *backup = worker->backup;
+
+	if (backup->on_standby != RecoveryInProgress())
+	{
+		stop_and_refuse(worker, call, CAUSE_PROMOTION,
+						JET_errBackupAbortByServer,
+						"the standby was promoted during the backup");
+		return false;
+	}
+	testpoint("logs.stop");
+	compat_backup_stop(&backup->mode);
+	backup->in_backup_mode = false;
+	testpoint("logs.stopped");
+	if (MyReplicationSlot == NULL || compat_slot_is_lost(MyReplicationSlot))
+	{
+		stop_and_refuse(worker, call, CAUSE_WAL_LIMIT,
+						JET_errRequiredLogFilesMissing,
+						"max_slot_wal_keep_size was exceeded and WAL of the backup was removed");
+		return false;
+	}
+	return true;
+}
+
+/* All logs and patch files but the manifest; false when refused. */
+static bool
+list_files(Worker *worker, Call *call, char *control_file)
+{
+	Backup	   *backup = worker->backup;
+	CompatBackup *mode = &backup->mode;
+	XLogSegNo	first;
+	XLogSegNo	last;
+	XLogSegNo	missing;
+
+	XLByteToSeg(mode->start_lsn, first, wal_segment_size);
+	XLByteToPrevSeg(mode->stop_lsn, last, wal_segment_size);
+	list_wal(backup, first, last);
+	missing = find_missing_segment(&backup->logs, first, last);
+	if (missing != 0)
+	{
+		char		name[MAXFNAMELEN];
+
+		XLogFileName(name, mode->stop_timeline, missing, wal_segment_size);
+		stop_and_refuse(worker, call, CAUSE_WAL_LIMIT,
+						JET_errRequiredLogFilesMissing,
+						psprintf("WAL segment %s is missing", name));
+		return false;
+	}
+	add_patch(backup, "backup_label", mode->label_file,
+			  strlen(mode->label_file));
+	add_patch(backup, "global/pg_control", control_file,
+			  PG_CONTROL_FILE_SIZE);
+	if (mode->tablespace_map->len > 0)
+		add_patch(backup, "tablespace_map.original",
+				  mode->tablespace_map->data, mode->tablespace_map->len);
+	return true;
+}
+
+/* The slot shows the logs phase. */
+static void
+publish_logs(Worker *worker)
+{
+	BackupStatus *status = &worker->instance->backup;
+	Backup	   *backup = worker->backup;
+	int64		wal_bytes = 0;
+	int64		bytes = 0;
+
+	for (int i = 0; i < backup->logs.count; i++)
+	{
+		FileEntry  *entry = &backup->logs.entries[i];
+
+		bytes += entry->size;
+		if (entry->kind == FILE_LOG)
+			wal_bytes += entry->size;
+	}
+	LWLockAcquire(instance_lock(worker->instance), LW_EXCLUSIVE);
+	status->protocol = protocol_next(status->protocol, CALL_GET_LOG_INFO);
+	status->phase_started_at = GetCurrentTimestamp();
+	status->files_total += backup->logs.count;
+	status->bytes_total += bytes;
+	status->row.stop_lsn = (int64) backup->mode.stop_lsn;
+	status->row.timeline = backup->mode.stop_timeline;
+	status->row.wal_bytes = wal_bytes;
+	LWLockRelease(instance_lock(worker->instance));
+	ereport(LOG,
+			(errmsg("backup %lld of instance \"%s\": logs phase, WAL from %X/%X to %X/%X",
+					(long long) backup->id, worker->instance->name,
+					LSN_FORMAT_ARGS(backup->mode.start_lsn),
+					LSN_FORMAT_ARGS(backup->mode.stop_lsn))));
+}
+
+/* The first GetLogInfo; false when it was refused. */
+static bool
+roll(Worker *worker, Call *call)
+{
+	Backup	   *backup = worker->backup;
+	MemoryContext caller = MemoryContextSwitchTo(backup->context);
+	bool		done = false;
+	char	   *control_file = capture_control_file();
+
+	if (stop_backup_mode(worker, call) &&
+		list_files(worker, call, control_file))
+	{
+		add_manifest(worker);
+		filelist_sort(&backup->logs);
+		backup->logs_listed = true;
+		testpoint("logs.listed");
+		publish_logs(worker);
+		done = true;
+	}
+	MemoryContextSwitchTo(caller);
+	return done;
+}
+
+void
+loglist_get(Worker *worker, Call *call)
+{
+	int			unread;
+
+	if (backup_refuse(worker, call, CALL_GET_LOG_INFO))
+		return;
+	if (!worker->backup->logs_listed && !roll(worker, call))
+		return;
+	worker_show_activity(worker);
+	backup_answer_page(worker, call, &worker->backup->logs);
+	unread = backup_count_unread(&worker->backup->attach);
+	if (call->request.number == 0 && unread > 0)
+		answer_warning(&call->answer, 0,
+					   "%d files of the attach list have not been read", unread);
+}

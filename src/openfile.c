@@ -1,0 +1,574 @@
+/*-------------------------------------------------------------------------
+ *
+ * openfile.c
+ *	  The worker's side of open handles.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "access/xlogrecovery.h"
+#include "pgstat.h"
+#include "storage/fd.h"
+#include "utils/timestamp.h"
+
+#include "backup.h"
+#include "engine/jet.h"
+#include "engine/page.h"
+#include "finding.h"
+#include "frame.h"
+#include "testpoint.h"
+
+/* The engine holds at most so many. */
+#define FINDINGS_AT_ONCE 256
+
+/* Which list does a call's file belong to, and may it be opened now? */
+static FileEntry *
+choose_entry(Worker *worker, Call *call)
+{
+	Backup	   *backup = worker->backup;
+	const char *name = call->request.text;
+	ProtocolCall protocol_call = CALL_OPEN_OTHER;
+	FileEntry  *entry = NULL;
+
+	if (backup != NULL)
+	{
+		entry = filelist_find(&backup->attach, name);
+		if (entry != NULL)
+			protocol_call = CALL_OPEN_ATTACHED;
+		else if (backup->logs_listed &&
+				 (entry = filelist_find(&backup->logs, name)) != NULL)
+			protocol_call = CALL_OPEN_LOG;
+	}
+	if (backup_refuse(worker, call, protocol_call))
+		return NULL;
+	return entry;
+}
+
+/* A place for one more file, within max_open_files; NULL when refused. */
+static OpenFile *
+choose_place(Worker *worker, Call *call)
+{
+	EseInstance *instance = worker->instance;
+	OpenFile   *place = NULL;
+
+	for (int i = 0; i < worker->file_places && place == NULL; i++)
+	{
+		if (worker->files[i].handle == NULL)
+			place = &worker->files[i];
+	}
+	if (place == NULL ||
+		instance->backup.protocol.open_files >= instance->params.max_open_files)
+	{
+		answer_error(&call->answer, JET_errOutOfMemory,
+					 "cannot open more than %lld files of the backup at once",
+					 (long long) instance->params.max_open_files);
+		answer_hint(&call->answer, "Close a handle, or increase the parameter max_open_files while the instance is stopped.");
+		return NULL;
+	}
+	return place;
+}
+
+/* Can this entry be opened at this offset?  False when refused. */
+static bool
+check_entry(FileEntry *entry, Call *call)
+{
+	int64		offset = call->request.number;
+
+	if (entry->kind == FILE_DIRECTORY)
+		answer_error(&call->answer, JET_errFileInvalidType,
+					 "\"%s\" is a directory", entry->name);
+	else if (entry->status == FILE_OPEN)
+		answer_error(&call->answer, JET_errFileAccessDenied,
+					 "file \"%s\" is open on another handle", entry->name);
+	else if (offset != 0 && offset != entry->resume_position)
+	{
+		answer_error(&call->answer, JET_errInvalidParameter,
+					 "cannot open file \"%s\" at offset %lld", entry->name,
+					 (long long) offset);
+		if (entry->resume_position > 0)
+			answer_detail(&call->answer, "It was last closed at %lld.",
+						  (long long) entry->resume_position);
+		else
+			answer_detail(&call->answer, "It was not closed before its end, so it must be read from 0.");
+	}
+	else
+		return true;
+	return false;
+}
+
+/* open(2) failed: is the file gone, or is something wrong? */
+static void
+answer_open_error(Worker *worker, Call *call, FileEntry *entry, int error)
+{
+	int			jet = error == EMFILE || error == ENFILE ?
+		JET_errOutOfFileHandles : JET_errFileAccessDenied;
+
+	if (error == ENOENT && entry->kind != FILE_LOG && filelist_is_gone(entry))
+	{
+		BackupStatus *status = &worker->instance->backup;
+
+		answer_error(&call->answer, JET_errFileNotFound,
+					 "file \"%s\" has been removed since the backup began",
+					 entry->name);
+		answer_hint(&call->answer, "Leave it out of the backup; it counts as done.");
+		if (entry->status == FILE_UNREAD)
+		{
+			LWLockAcquire(instance_lock(worker->instance), LW_EXCLUSIVE);
+			status->files_done++;
+			status->bytes_total -= entry->size;
+			LWLockRelease(instance_lock(worker->instance));
+		}
+		entry->status = FILE_GONE;
+		return;
+	}
+	if (error == ENOENT)
+		jet = entry->kind == FILE_LOG ? JET_errMissingFileToBackup :
+			JET_errInvalidPath;
+	errno = error;
+	answer_error(&call->answer, jet, "could not open file \"%s\": %s",
+				 entry->name, strerror(error));
+	if (jet != JET_errOutOfFileHandles)
+	{
+		entry->status = FILE_FAILED;
+		backup_note_failure(worker, entry, jet);
+	}
+}
+
+/*
+ * Open the file of an entry; sets its size and time.  -1 and the answer when
+ * that fails.  A patch file has no descriptor: -1 and no error.
+ */
+static int
+open_source(Worker *worker, Call *call, FileEntry *entry)
+{
+	bool		resumed = call->request.number > 0;
+	struct stat st;
+	int			fd;
+
+	if (entry->contents != NULL)
+		return -1;
+	if (!AcquireExternalFD())
+	{
+		answer_open_error(worker, call, entry, EMFILE);
+		return -1;
+	}
+	/* a FIFO put in place of a file must not hang the worker */
+	fd = open(entry->name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+	{
+		answer_open_error(worker, call, entry,
+						  fd >= 0 && S_ISFIFO(st.st_mode) ? EINVAL : errno);
+		if (fd >= 0)
+			close(fd);
+		ReleaseExternalFD();
+		return -1;
+	}
+	/* a file read in two goes keeps the size of the first */
+	if (!resumed)
+	{
+		LWLockAcquire(instance_lock(worker->instance), LW_EXCLUSIVE);
+		worker->instance->backup.bytes_total += st.st_size - entry->size;
+		LWLockRelease(instance_lock(worker->instance));
+		entry->size = st.st_size;
+		entry->modified = st.st_mtime;
+	}
+	return fd;
+}
+
+/* The pages of which files are verified. */
+static VerifyMode
+verify_mode(Worker *worker, const FileEntry *entry)
+{
+	if (entry->kind != FILE_RELATION || !DataChecksumsEnabled())
+		return VERIFY_OFF;
+	if (entry->size % ENG_PAGE_SIZE != 0)
+	{
+		ereport(WARNING,
+				(errmsg("checksums of file \"%s\" are not verified: its size %lld is no multiple of the page size",
+						entry->name, (long long) entry->size)));
+		return VERIFY_OFF;
+	}
+	return (VerifyMode) worker->instance->params.verify_checksums;
+}
+
+/* What a session sees of the handle. */
+static void
+describe_handle(EseHandle *handle, Worker *worker, Call *call,
+				const FileEntry *entry)
+{
+	handle->backup_id = worker->backup->id;
+	strlcpy(handle->file_name, entry->name, sizeof(handle->file_name));
+	strlcpy(handle->opened_by, call->request.client.role_name,
+			sizeof(handle->opened_by));
+	handle->opened_at = GetCurrentTimestamp();
+	pg_atomic_write_u64(&handle->last_read_at, 0);
+}
+
+/* Bind place, ring and job together and let the job run. */
+static bool
+start_reading(Worker *worker, Call *call, OpenFile *place, FileEntry *entry,
+			  int fd)
+{
+	uint64		base = (uint64) call->request.number;
+	uint32		slot[RING_MAX_FRAMES];
+	uint32		nframes;
+	EngSource	source = {
+		.fd = fd,
+		.memory = entry->contents,
+		.verify = verify_mode(worker, entry),
+		.first_block = entry->first_block,
+		.tag = (uint32) (entry - worker->backup->attach.entries),
+	};
+
+	place->handle = frame_take_handle(worker->instance, &place->number,
+									  slot, &nframes);
+	if (place->handle == NULL)
+	{
+		if (fd >= 0)
+			close(fd);
+		return false;
+	}
+	describe_handle(place->handle, worker, call, entry);
+	if (!eng_job_open(place->job, &place->handle->ring, &source,
+					  base > 0 ? entry->resume : NULL))
+	{
+		frame_put_handle(worker->instance, place->handle, true);
+		place->handle = NULL;
+		return false;
+	}
+	ring_open(&place->handle->ring, place->number, base, (uint64) entry->size,
+			  slot, nframes);
+	place->entry = entry;
+	place->status_before = entry->status;
+	place->closing = NULL;
+	place->claimed = false;
+	entry->status = FILE_OPEN;
+	eng_job_start(place->job);
+	return true;
+}
+
+void
+openfile_open(Worker *worker, Call *call)
+{
+	BackupStatus *status = &worker->instance->backup;
+	FileEntry  *entry = choose_entry(worker, call);
+	OpenFile   *place;
+	int			fd;
+
+	if (entry == NULL || !check_entry(entry, call) ||
+		(place = choose_place(worker, call)) == NULL)
+		return;
+	testpoint("open.start");
+	fd = open_source(worker, call, entry);
+	if (call->answer.error != 0)
+		return;
+	if (!start_reading(worker, call, place, entry, fd))
+	{
+		if (fd >= 0)
+			ReleaseExternalFD();
+		answer_error(&call->answer, JET_errOutOfMemory,
+					 "out of memory for one more open file");
+		return;
+	}
+	LWLockAcquire(instance_lock(worker->instance), LW_EXCLUSIVE);
+	status->protocol = protocol_next(status->protocol, CALL_OPEN_ATTACHED);
+	LWLockRelease(instance_lock(worker->instance));
+	call->answer.result = (int32) place->number;
+	call->answer.number = entry->size;
+	ereport(DEBUG1,
+			(errmsg_internal("instance \"%s\": opened \"%s\", %lld bytes",
+							 worker->instance->name, entry->name,
+							 (long long) entry->size)));
+}
+
+static OpenFile *
+find_number(Worker *worker, int32 number)
+{
+	for (int i = 0; i < worker->file_places; i++)
+	{
+		OpenFile   *file = &worker->files[i];
+
+		if (file->handle != NULL && file->entry != NULL &&
+			file->number == (uint32) number)
+			return file;
+	}
+	return NULL;
+}
+
+void
+openfile_close(Worker *worker, Call *call)
+{
+	OpenFile   *file;
+	int32		holder;
+
+	if (backup_refuse(worker, call, CALL_CLOSE_FILE))
+		return;
+	file = find_number(worker, call->request.handle);
+	if (file == NULL || file->claimed ||
+		atomic_load(&file->handle->ring.state) == RING_CLOSING)
+	{
+		answer_error(&call->answer, JET_errInvalidParameter,
+					 "handle %d is not open", call->request.handle);
+		return;
+	}
+	/* the position is final once nobody can read */
+	if (!ring_claim(&file->handle->ring, RING_CLAIM_OWNER, &holder))
+	{
+		answer_error(&call->answer, JET_errInvalidParameter,
+					 "handle %d is being read by the session with process ID %d",
+					 call->request.handle, holder);
+		return;
+	}
+	file->claimed = true;
+	file->closing = call;
+	ring_close(&file->handle->ring);
+}
+
+/* Forget what was kept for going on with a file. */
+static void
+drop_resume(FileEntry *entry)
+{
+	if (entry->resume != NULL)
+	{
+		digest_free(entry->resume);
+		free(entry->resume);
+		entry->resume = NULL;
+	}
+	entry->resume_position = 0;
+}
+
+/*
+ * A file closed before its end: keep the digest, so that reading can go on
+ * there later.  Without memory for it, it must be read from the start.
+ */
+static void
+keep_resume(OpenFile *file, uint64 position)
+{
+	FileEntry  *entry = file->entry;
+	Digest	   *state;
+
+	drop_resume(entry);
+	if (position == 0)
+		return;
+	state = calloc(1, sizeof(Digest));
+	if (state != NULL && digest_init(state, entry->digest.kind) &&
+		eng_job_digest(file->job, position, state))
+	{
+		entry->resume = state;
+		entry->resume_position = (int64) position;
+	}
+	else if (state != NULL)
+	{
+		digest_free(state);
+		free(state);
+	}
+}
+
+/* Read to its end and closed: the receipt that makes a file count. */
+static void
+count_as_read(Worker *worker, OpenFile *file)
+{
+	BackupStatus *status = &worker->instance->backup;
+	FileEntry  *entry = file->entry;
+	Digest		state;
+	Digest		scratch;
+
+	if (!digest_init(&state, entry->digest.kind) ||
+		!digest_init(&scratch, entry->digest.kind) ||
+		!eng_job_digest(file->job, (uint64) entry->size, &state) ||
+		!digest_value(&state, &scratch, &entry->digest))
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory for the checksum of a file")));
+	digest_free(&state);
+	digest_free(&scratch);
+	drop_resume(entry);
+	entry->status = FILE_READ;
+	if (entry->failure_counted)
+	{
+		entry->failure_counted = false;
+		worker->backup->failed_files--;
+	}
+	LWLockAcquire(instance_lock(worker->instance), LW_EXCLUSIVE);
+	if (file->status_before != FILE_READ)
+	{
+		status->files_done++;
+		status->bytes_closed += entry->size;
+	}
+	LWLockRelease(instance_lock(worker->instance));
+}
+
+/* What reading has come to, once the job is idle and nobody reads. */
+static void
+settle_entry(Worker *worker, OpenFile *file)
+{
+	EngRing    *ring = &file->handle->ring;
+	FileEntry  *entry = file->entry;
+	uint64		position = atomic_load(&ring->position);
+	DigestKind	kind = (DigestKind) worker->instance->params.manifest_checksums;
+
+	entry->digest.kind = kind;
+	if (ring->error.jet != 0 && file->closing == NULL)
+	{
+		entry->status = FILE_FAILED;
+		drop_resume(entry);
+		backup_note_failure(worker, entry, ring->error.jet);
+		if (ring->error.jet == JET_errReadVerifyFailure)
+			finding_add(worker->instance, worker->backup->id,
+						&(DamagedPage)
+						{
+							entry, ring->error.block
+						}, 1);
+	}
+	else if (position == (uint64) entry->size)
+		count_as_read(worker, file);
+	else
+	{
+		/* a complete read of before still counts */
+		entry->status = file->status_before;
+		keep_resume(file, position);
+		ereport(DEBUG1,
+				(errmsg_internal("instance \"%s\": closed \"%s\" after %llu of %lld bytes",
+								 worker->instance->name, entry->name,
+								 (unsigned long long) position,
+								 (long long) entry->size)));
+	}
+}
+
+/* Give back what a handle has; its job is idle. */
+static void
+release_place(Worker *worker, OpenFile *file)
+{
+	BackupStatus *status = &worker->instance->backup;
+	bool		had_fd = eng_job_close(file->job);
+
+	if (had_fd)
+		ReleaseExternalFD();
+	if (file->entry != NULL)
+	{
+		LWLockAcquire(instance_lock(worker->instance), LW_EXCLUSIVE);
+		status->protocol = protocol_next(status->protocol, CALL_CLOSE_FILE);
+		LWLockRelease(instance_lock(worker->instance));
+	}
+	frame_put_handle(worker->instance, file->handle, file->claimed);
+	file->handle = NULL;
+	file->entry = NULL;
+	file->claimed = false;
+	file->closing = NULL;
+}
+
+/* A closing handle whose job has parked. */
+static void
+finish_closing(Worker *worker, OpenFile *file)
+{
+	Call	   *call = file->closing;
+
+	if (file->entry != NULL)
+		settle_entry(worker, file);
+	release_place(worker, file);
+	if (call != NULL)
+		call_answer(worker->instance, call);
+}
+
+/* Is there something for a parked job to do? */
+static bool
+has_work(EngRing *ring)
+{
+	uint64		produced = atomic_load(&ring->produced);
+
+	if (atomic_load(&ring->request) != RING_NO_REQUEST)
+		return true;
+	return produced - atomic_load(&ring->consumed) < ring->nframes &&
+		atomic_load(&ring->base) + produced * ENG_FRAME_SIZE < ring->size;
+}
+
+static XLogRecPtr
+current_lsn(void)
+{
+	return RecoveryInProgress() ? GetXLogReplayRecPtr(NULL) :
+		GetXLogInsertRecPtr();
+}
+
+static void
+pump_file(Worker *worker, OpenFile *file)
+{
+	EngRing    *ring = &file->handle->ring;
+
+	if (file->entry == NULL || atomic_load(&ring->state) == RING_CLOSING)
+	{
+		if (eng_job_idle(file->job))
+			finish_closing(worker, file);
+		return;
+	}
+	if (atomic_load(&ring->state) == RING_OPEN && has_work(ring) &&
+		!worker->backup->engine_stopped)
+	{
+		if (eng_job_wants_lsn_limit(file->job))
+			eng_set_lsn_limit(worker->engine, current_lsn());
+		if (eng_job_idle(file->job))
+			eng_job_start(file->job);
+	}
+	if (atomic_load(&ring->reader_waiting) && atomic_load(&ring->claim) > 0)
+		SetLatch(compat_proc_latch(pg_atomic_read_u32(&file->handle->reader_proc_number)));
+}
+
+/* Pages that were damaged and delivered all the same. */
+static void
+take_findings(Worker *worker)
+{
+	DamagedPage pages[FINDINGS_AT_ONCE];
+	EngFinding	finding;
+	int			count = 0;
+
+	while (count < lengthof(pages) &&
+		   eng_next_finding(worker->engine, &finding))
+	{
+		if (worker->backup != NULL &&
+			finding.tag < (uint32) worker->backup->attach.count)
+			pages[count++] = (DamagedPage)
+		{
+			&worker->backup->attach.entries[finding.tag], finding.block
+		};
+	}
+	if (count > 0)
+		finding_add(worker->instance, worker->backup->id, pages, count);
+}
+
+void
+openfile_pump(Worker *worker)
+{
+	take_findings(worker);
+	for (int i = 0; i < worker->file_places; i++)
+	{
+		if (worker->files[i].handle != NULL)
+			pump_file(worker, &worker->files[i]);
+	}
+}
+
+void
+openfile_close_all(Worker *worker)
+{
+	for (int i = 0; i < worker->file_places; i++)
+	{
+		OpenFile   *file = &worker->files[i];
+		Call	   *call = file->closing;
+
+		if (file->handle == NULL)
+			continue;
+		ring_close(&file->handle->ring);
+		if (file->entry != NULL)
+			drop_resume(file->entry);
+		file->entry = NULL;
+		file->closing = NULL;
+		if (call != NULL)
+			call_answer(worker->instance, call);
+		/* a job inside a system call is waited for by openfile_pump() */
+		if (eng_job_idle(file->job))
+			finish_closing(worker, file);
+	}
+}

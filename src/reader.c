@@ -1,0 +1,321 @@
+/*-------------------------------------------------------------------------
+ *
+ * reader.c
+ *	  ese_read_file_instance(): bytes of an open file, straight from shared
+ *	  memory.
+ *
+ * The worker is not asked.  A piece stays in the ring until the next one is
+ * requested, so that it can be had again when the reply got lost; one that is
+ * larger than the ring is read again from the file, after the job was told to
+ * remember the digest at its start (RING_MARK, RING_REWIND).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "engine/jet.h"
+#include "engine/page.h"
+#include "engine/relfile.h"
+#include "frame.h"
+#include "instance.h"
+#include "report.h"
+#include "stop.h"
+#include "testpoint.h"
+#include "worker.h"
+
+#define MAX_PIECE	(16 * 1024 * 1024)
+#define WAIT_STEP_MS 1000
+
+PGDLLEXPORT Datum ese_read_file_instance(PG_FUNCTION_ARGS);
+PG_FUNCTION_INFO_V1(ese_read_file_instance);
+
+/* One call. */
+typedef struct Reading
+{
+	EseInstance *instance;
+	EseHandle  *handle;
+	uint64		stop_word;		/* at entry */
+	uint64		start;			/* of the piece */
+	uint64		length;
+	bool		large;			/* it spans more frames than the ring has */
+} Reading;
+
+/* Give up the claim, also when the session dies. */
+static void
+release_claim(int code, Datum arg)
+{
+	Reading    *reading = (Reading *) DatumGetPointer(arg);
+
+	ring_release(&reading->handle->ring, MyProcPid);
+}
+
+/* Sleep until something happens to the ring, or to the backup. */
+static void
+wait_for_ring(Reading *reading)
+{
+	int			events;
+
+	events = WaitLatch(MyLatch,
+					   WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					   WAIT_STEP_MS, compat_wait_event("EseRead"));
+	if (events & WL_LATCH_SET)
+		ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	stop_check(reading->instance, reading->stop_word);
+}
+
+static void
+refuse_closed_handle(int32 number)
+{
+	refuse_parameter("handle %d is not open", number);
+}
+
+/*
+ * The job failed: raise its error, naming relation and block, and close the
+ * file.  The backup stays open.
+ */
+static void
+raise_job_error(Reading *reading)
+{
+	EngError	error = reading->handle->ring.error;
+	const char *file = reading->handle->file_name;
+	const char *slash = strrchr(file, '/');
+	RelFile		relation;
+
+	ring_close(&reading->handle->ring);
+	worker_wake(reading->instance);
+	errno = error.sys_errno;
+	if (error.jet == JET_errReadVerifyFailure &&
+		relfile_parse(slash ? slash + 1 : file, &relation))
+		ereport(ERROR,
+				(jet_errcode(error.jet),
+				 errmsg("page verification failed in block %u of file \"%s\"",
+						error.block, file),
+				 jet_errdetail(error.jet,
+							   psprintf("Relation file number %u, fork %s.",
+										relation.number,
+										relfile_fork_name(relation.fork))),
+				 errhint("The file was closed; open it again to try once more, or set verify_checksums to report.")));
+	ereport(ERROR,
+			(jet_errcode(error.jet),
+			 error.sys_errno ?
+			 errmsg("could not read file \"%s\" at offset %llu: %m", file,
+					(unsigned long long) error.offset) :
+			 errmsg("could not read file \"%s\" at offset %llu", file,
+					(unsigned long long) error.offset),
+			 jet_errdetail(error.jet, "The file was closed.")));
+}
+
+/* Wait until a frame, or the answer to a request, is there. */
+static void
+await(Reading *reading, bool request, uint64 frame)
+{
+	EngRing    *ring = &reading->handle->ring;
+
+	for (;;)
+	{
+		switch (request ? ring_request_poll(ring) : ring_poll(ring, frame))
+		{
+			case RING_READY:
+				return;
+			case RING_WAIT:
+				wait_for_ring(reading);
+				break;
+			case RING_BROKEN:
+				raise_job_error(reading);
+				break;
+			case RING_GONE:
+				stop_check(reading->instance, reading->stop_word);
+				refuse_closed_handle(atomic_load(&ring->ident));
+				break;
+		}
+	}
+}
+
+static void
+ask_job(Reading *reading, RingRequest request)
+{
+	ring_request(&reading->handle->ring, request, reading->start);
+	worker_wake(reading->instance);
+	await(reading, true, 0);
+}
+
+/* Which piece is wanted? */
+static void
+choose_piece(Reading *reading, uint64 max_bytes, bool has_offset,
+			 int64 at_offset)
+{
+	EngRing    *ring = &reading->handle->ring;
+	uint64		position = atomic_load(&ring->position);
+
+	reading->start = position;
+	if (has_offset && (uint64) at_offset != position)
+	{
+		if (!ring->piece_valid || (uint64) at_offset != ring->piece_start)
+			ereport(ERROR,
+					(jet_errcode(JET_errInvalidParameter),
+					 errmsg("cannot read file \"%s\" at offset %lld",
+							reading->handle->file_name, (long long) at_offset),
+					 jet_errdetail(JET_errInvalidParameter,
+								   psprintf("The position is %llu%s.",
+											(unsigned long long) position,
+											!ring->piece_valid ? "" :
+											psprintf(", and the previous piece began at %llu",
+													 (unsigned long long) ring->piece_start)))));
+		reading->start = ring->piece_start;
+	}
+	reading->length = Min(max_bytes, ring->size - reading->start);
+}
+
+/*
+ * Make the ring ready for the piece: give back what lies before it, or have
+ * it filled again from where the piece began.
+ */
+static void
+prepare_ring(Reading *reading)
+{
+	EngRing    *ring = &reading->handle->ring;
+	uint64		first;
+	uint64		last;
+
+	/* what a session asked for that died meanwhile */
+	await(reading, true, 0);
+
+	if (!ring_holds(ring, reading->start))
+		ask_job(reading, RING_REWIND);
+
+	first = ring_frame_of(ring, reading->start);
+	last = ring_frame_of(ring, reading->start + reading->length - 1);
+	if (ring_retire(ring, first))
+		worker_wake(reading->instance);
+
+	/* frames of a piece this large are gone before its end is reached */
+	reading->large = last - first >= ring->nframes;
+	if (reading->large && !(ring->marked_valid && ring->marked == reading->start))
+	{
+		ask_job(reading, RING_MARK);
+		ring->marked = reading->start;
+		ring->marked_valid = true;
+	}
+}
+
+/* Copy the piece, frame after frame as they come. */
+static void
+copy_piece(Reading *reading, char *to)
+{
+	EngRing    *ring = &reading->handle->ring;
+	uint64		at = reading->start;
+	uint64		end = reading->start + reading->length;
+
+	while (at < end)
+	{
+		uint64		frame = ring_frame_of(ring, at);
+		uint64		stop = Min(ring_frame_end(ring, frame), end);
+
+		if (reading->large && ring_retire(ring, frame))
+			worker_wake(reading->instance);
+		await(reading, false, frame);
+		memcpy(to, ring_bytes(ring, ese_frames, at), stop - at);
+		to += stop - at;
+		at = stop;
+	}
+}
+
+/* The whole read, with the claim held. */
+static bytea *
+read_piece(Reading *reading, uint64 max_bytes, bool has_offset,
+		   int64 at_offset)
+{
+	EngRing    *ring = &reading->handle->ring;
+	TimestampTz now = GetCurrentTimestamp();
+	bytea	   *piece;
+
+	pg_atomic_write_u32(&reading->handle->reader_proc_number,
+						compat_my_proc_number());
+	pg_atomic_write_u64(&reading->instance->last_activity, now);
+
+	choose_piece(reading, max_bytes, has_offset, at_offset);
+	piece = palloc(VARHDRSZ + reading->length);
+	SET_VARSIZE(piece, VARHDRSZ + reading->length);
+	testpoint("read.claimed");
+	if (reading->length > 0)
+	{
+		prepare_ring(reading);
+		copy_piece(reading, VARDATA(piece));
+	}
+	testpoint("read.copied");
+
+	/* whatever was copied counts only if nothing has ended it meanwhile */
+	stop_check(reading->instance, reading->stop_word);
+	if (reading->length > 0)
+	{
+		ring->piece_start = reading->start;
+		ring->piece_valid = true;
+		atomic_store(&ring->position, reading->start + reading->length);
+	}
+	now = GetCurrentTimestamp();
+	pg_atomic_write_u64(&reading->handle->last_read_at, now);
+	pg_atomic_write_u64(&reading->instance->last_activity, now);
+	return piece;
+}
+
+/* Find the handle and get the right to read it. */
+static void
+claim_handle(Reading *reading, int32 number)
+{
+	int32		holder;
+
+	reading->handle = frame_find_handle(reading->instance, number);
+	if (reading->handle == NULL)
+		refuse_closed_handle(number);
+	if (!ring_claim(&reading->handle->ring, MyProcPid, &holder))
+	{
+		if (holder == RING_CLAIM_OWNER)
+			refuse_closed_handle(number);
+		refuse_parameter("handle %d is being read by the session with process ID %d",
+						 number, holder);
+	}
+}
+
+/* ese_read_file_instance(instance, handle, max_bytes, at_offset) → bytea */
+Datum
+ese_read_file_instance(PG_FUNCTION_ARGS)
+{
+	Reading		reading = {.instance = instance_get_running(fcinfo, 0)};
+	int32		number = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1);
+	int32		max_bytes = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2);
+	bool		has_offset = !PG_ARGISNULL(3);
+	int64		at_offset = has_offset ? PG_GETARG_INT64(3) : 0;
+	bytea	   *piece;
+
+	/* ESE: is there a backup, was it stopped, then the arguments */
+	reading.stop_word = pg_atomic_read_u64(&reading.instance->stop_word);
+	stop_check(reading.instance, reading.stop_word);
+	if (PG_ARGISNULL(1))
+		refuse_parameter("the handle is null");
+	if (max_bytes < ENG_PAGE_SIZE || max_bytes > MAX_PIECE ||
+		max_bytes % ENG_PAGE_SIZE != 0)
+		refuse_parameter("max_bytes must be a multiple of %d from %d to %d",
+						 ENG_PAGE_SIZE, ENG_PAGE_SIZE, MAX_PIECE);
+	if (has_offset && at_offset < 0)
+		refuse_parameter("at_offset must not be negative");
+
+	claim_handle(&reading, number);
+	PG_ENSURE_ERROR_CLEANUP(release_claim, PointerGetDatum(&reading));
+	{
+		/* only now is it certain that this is still the same file */
+		if (atomic_load(&reading.handle->ring.ident) != (uint32) number)
+			refuse_closed_handle(number);
+		piece = read_piece(&reading, max_bytes, has_offset, at_offset);
+	}
+	PG_END_ENSURE_ERROR_CLEANUP(release_claim, PointerGetDatum(&reading));
+	ring_release(&reading.handle->ring, MyProcPid);
+	PG_RETURN_BYTEA_P(piece);
+}

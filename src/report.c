@@ -1,0 +1,191 @@
+/*-------------------------------------------------------------------------
+ *
+ * report.c
+ *	  JET errors as PostgreSQL errors, and the functions about them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/tuplestore.h"
+
+#include "engine/jet.h"
+#include "report.h"
+
+static int
+sqlstate_of(const char *text)
+{
+	return MAKE_SQLSTATE(text[0], text[1], text[2], text[3], text[4]);
+}
+
+int
+jet_errcode(int jet)
+{
+	char		text[6];
+
+	if (!jet_sqlstate_text(jet, text))
+		return errcode(ERRCODE_INTERNAL_ERROR);
+	return errcode(sqlstate_of(text));
+}
+
+int
+jet_errdetail(int jet, const char *facts)
+{
+	if (facts != NULL && facts[0] != '\0')
+		return errdetail("%s (%d). %s", jet_error_name(jet), jet, facts);
+	return errdetail("%s (%d).", jet_error_name(jet), jet);
+}
+
+void
+report_answer(const Answer *answer)
+{
+	if (answer->warning[0] != '\0')
+		ereport(WARNING,
+				(answer->warning_error ? jet_errcode(answer->warning_error)
+				 : errcode(ERRCODE_WARNING),
+				 errmsg("%s", answer->warning),
+				 answer->warning_error ? jet_errdetail(answer->warning_error,
+													   answer->detail) : 0));
+	if (answer->sqlstate[0] != '\0')
+		ereport(ERROR,
+				(errcode(sqlstate_of(answer->sqlstate)),
+				 errmsg("%s", answer->message),
+				 answer->detail[0] ? errdetail("%s", answer->detail) : 0,
+				 answer->hint[0] ? errhint("%s", answer->hint) : 0));
+	if (answer->error != JET_errSuccess)
+		ereport(ERROR,
+				(jet_errcode(answer->error),
+				 errmsg("%s", answer->message),
+				 jet_errdetail(answer->error, answer->detail),
+				 answer->hint[0] ? errhint("%s", answer->hint) : 0));
+}
+
+void
+report_stopped(const char *instance_name, int stop_error, const char *facts)
+{
+	ereport(ERROR,
+			(jet_errcode(stop_error),
+			 errmsg("the backup of instance \"%s\" was stopped by the server",
+					instance_name),
+			 jet_errdetail(stop_error, facts),
+			 errhint("End the backup, then begin a new one.")));
+}
+
+PGDLLEXPORT Datum ese_error_name(PG_FUNCTION_ARGS);
+PGDLLEXPORT Datum ese_grbit(PG_FUNCTION_ARGS);
+PGDLLEXPORT Datum ese_check(PG_FUNCTION_ARGS);
+PGDLLEXPORT Datum ese_errors(PG_FUNCTION_ARGS);
+PGDLLEXPORT Datum ese_constants(PG_FUNCTION_ARGS);
+PG_FUNCTION_INFO_V1(ese_error_name);
+PG_FUNCTION_INFO_V1(ese_grbit);
+PG_FUNCTION_INFO_V1(ese_check);
+PG_FUNCTION_INFO_V1(ese_errors);
+PG_FUNCTION_INFO_V1(ese_constants);
+
+/* ese_error_name(number integer) → text; NULL for a number without a name */
+Datum
+ese_error_name(PG_FUNCTION_ARGS)
+{
+	const JetErrorInfo *info;
+
+	if (PG_ARGISNULL(0))
+		refuse_parameter("the error number is null");
+	info = jet_error_find(PG_GETARG_INT32(0));
+	if (info == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(info->name));
+}
+
+/* ese_grbit(names text) → integer */
+Datum
+ese_grbit(PG_FUNCTION_ARGS)
+{
+	int32		value;
+	const char *bad;
+	int			bad_length;
+
+	if (PG_ARGISNULL(0))
+		refuse_parameter("the names of the options are null");
+	if (jet_grbit_parse(text_to_cstring(PG_GETARG_TEXT_PP(0)), &value,
+						&bad, &bad_length) != 0)
+		ereport(ERROR,
+				(jet_errcode(JET_errInvalidParameter),
+				 errmsg("\"%.*s\" is not the name of an option", bad_length, bad),
+				 jet_errdetail(JET_errInvalidParameter, NULL),
+				 errhint("Give names such as JET_bitBackupIncremental, joined by |; the view ese_constant lists them.")));
+	PG_RETURN_INT32(value);
+}
+
+/* ese_check(result integer) → integer: raises a negative result */
+Datum
+ese_check(PG_FUNCTION_ARGS)
+{
+	int32		result;
+
+	if (PG_ARGISNULL(0))
+		refuse_parameter("the result to check is null");
+	result = PG_GETARG_INT32(0);
+	if (result < 0)
+	{
+		const JetErrorInfo *info = jet_error_find(result);
+
+		ereport(ERROR,
+				(jet_errcode(result),
+				 errmsg("%s", info ? info->meaning : "unknown JET error"),
+				 jet_errdetail(result, NULL)));
+	}
+	PG_RETURN_INT32(result);
+}
+
+/* The rows of the view ese_error. */
+Datum
+ese_errors(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (size_t i = 0; i < jet_error_count; i++)
+	{
+		const JetErrorInfo *e = &jet_errors[i];
+		bool		raised = e->backup_after != NULL;
+		char		sqlstate[6];
+		Datum		values[8];
+		bool		nulls[8] = {false};
+
+		values[0] = Int32GetDatum(e->number);
+		values[1] = CStringGetTextDatum(e->name);
+		nulls[2] = !jet_sqlstate_text(e->number, sqlstate);
+		values[2] = nulls[2] ? (Datum) 0 : CStringGetTextDatum(sqlstate);
+		values[3] = CStringGetTextDatum(e->category);
+		values[4] = CStringGetTextDatum(e->meaning);
+		values[5] = BoolGetDatum(raised);
+		nulls[6] = nulls[7] = !raised;
+		values[6] = raised ? CStringGetTextDatum(e->backup_after) : (Datum) 0;
+		values[7] = raised ? CStringGetTextDatum(e->retry) : (Datum) 0;
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/* The rows of the view ese_constant. */
+Datum
+ese_constants(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (size_t i = 0; i < jet_constant_count; i++)
+	{
+		Datum		values[3];
+		bool		nulls[3] = {false};
+
+		values[0] = CStringGetTextDatum(jet_constants[i].name);
+		values[1] = Int64GetDatum(jet_constants[i].value);
+		values[2] = CStringGetTextDatum(jet_constants[i].meaning);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}

@@ -1,0 +1,177 @@
+/*-------------------------------------------------------------------------
+ *
+ * shared.h
+ *	  What lies in shared memory, and who may touch it.
+ *
+ * Words: an "instance" is a named backup engine: its definition on disk, a
+ * slot here, and from ese_init() to ese_term() one background worker (the
+ * "worker").  A "session" is a backend that calls the SQL functions.  A
+ * "handle" is an open file of a backup; its "ring" holds frames of it.
+ *
+ * Locks, in the order in which they may be taken:
+ *
+ *	registry lock		slots coming and going (id, name), the files under ese/
+ *	instance lock		one for each slot: its calls, its backup's description
+ *	frame lock			which frame and which handle belongs to whom
+ *
+ * No lock is held while waiting for anything, and nothing that can take long
+ * but the writing of files under ese/ (registry lock) happens under one.
+ *
+ * Fields that are read without a lock are atomics; see their comments.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ESE_SHARED_H
+#define ESE_SHARED_H
+
+#include "port/atomics.h"
+#include "storage/condition_variable.h"
+#include "storage/lwlock.h"
+
+#include "call.h"
+#include "engine/protocol.h"
+#include "engine/ring.h"
+#include "history.h"
+#include "param.h"
+
+#define ESE_MAX_INSTANCES		128
+#define ESE_MAX_OPEN_FILES		1024
+#define ESE_CALL_SLOTS			32
+#define ESE_NAME_LENGTH			51	/* 50 characters and the NUL */
+#define ESE_DISPLAY_LENGTH		256
+
+typedef enum InstanceState
+{
+	INSTANCE_STOPPED,			/* no worker; next: INITIALIZING */
+	INSTANCE_INITIALIZING,		/* a worker is being started, for the first
+								 * time or again; next: RUNNING, STOPPED */
+	INSTANCE_RUNNING,			/* the worker takes calls; next: TERMINATING,
+								 * FAILED */
+	INSTANCE_TERMINATING,		/* the worker is on its way out; next: STOPPED */
+	INSTANCE_FAILED,			/* the worker died and comes back within a
+								 * second or so; next: RUNNING, STOPPED */
+} InstanceState;
+
+/* Bits of the stop word, beside the backup's id. */
+#define STOP_WORD_STOPPED	UINT64CONST(1)	/* readers fail, with the slot's
+											 * stop error */
+#define STOP_WORD_BITS		1
+
+/* The backup that is open, or the one that was open last. */
+typedef struct BackupStatus
+{
+	ProtocolState protocol;		/* open_files counts handles */
+	HistoryRow	row;			/* what will be, or was, its history row */
+	TimestampTz phase_started_at;
+	bool		quiescent;		/* a stop has taken full effect */
+	int			stop_error;		/* what calls get after a stop: JetErr */
+	int64		files_total;
+	int64		files_done;
+	int64		bytes_total;
+	int64		bytes_closed;	/* of files that are not open any more */
+	int64		bytes_per_second;
+} BackupStatus;
+
+typedef struct EseInstance
+{
+	/* registry lock to change; id is read first, under it or not at all */
+	int32		id;				/* 0: the slot is free */
+	char		name[ESE_NAME_LENGTH];
+	char		display_name[ESE_DISPLAY_LENGTH];
+	bool		enabled;		/* ese_init() was called and no ese_term() */
+	Parameters	params;
+
+	/* index of this slot; constant */
+	int			index;
+
+	/* claimed by a worker by compare-and-swap; 0 when there is none */
+	pg_atomic_uint32 worker_pid;
+
+	/*
+	 * The stop word: the open backup's id and STOP_WORD_ bits; id 0 when none
+	 * is open.  Changed by the worker, but STOP_WORD_STOPPED is added by
+	 * anyone.  A reader looks at it before and after it copies.
+	 */
+	pg_atomic_uint64 stop_word;
+
+	/* time of the last sign of life of a client; see backup_idle_timeout */
+	pg_atomic_uint64 last_activity;
+
+	/* instance lock */
+	InstanceState state;
+	int			worker_proc_number;
+	char		failure[ESE_MESSAGE_LENGTH];	/* why the worker died */
+	BackupStatus backup;
+	uint64		next_ticket;
+	int			answer_owner;	/* call that owns the answer frame, or -1 */
+	Call		calls[ESE_CALL_SLOTS];
+
+	/* for long answers; valid while reserved_handles is not 0 */
+	uint32		answer_frame;
+
+	/* frame lock */
+	int			reserved_handles;	/* max_open_files at ese_init(), or 0 */
+
+	/* broadcast after every change that a session may wait for */
+	ConditionVariable changed;
+} EseInstance;
+
+/* A handle.  Its place in memory is a handle's for ever. */
+typedef struct EseHandle
+{
+	EngRing		ring;
+
+	/* frame lock */
+	int32		instance_id;	/* 0: free */
+	bool		zombie;			/* closed, but a session holds the claim */
+	uint32		generation;		/* makes the numbers of this place unique */
+
+	/* written by the worker before the ring is opened */
+	int64		backup_id;
+	char		file_name[MAXPGPATH];
+	char		opened_by[NAMEDATALEN];
+	TimestampTz opened_at;
+
+	/* written by who holds the claim; whole words, so readable by anyone */
+	pg_atomic_uint32 reader_proc_number;
+	pg_atomic_uint64 last_read_at;
+} EseHandle;
+
+typedef struct EseShared
+{
+	/* registry lock */
+	bool		loaded;			/* ese/ has been read */
+	int32		next_instance_id;
+	int64		next_backup_id;
+
+	/* constant */
+	int			max_instances;
+	int			nframes;
+	int			nhandles;
+
+	/* frame lock */
+	int			free_frames;
+	int			promised_frames;	/* reserved, but not taken yet */
+
+	EseInstance instances[FLEXIBLE_ARRAY_MEMBER];
+} EseShared;
+
+extern EseShared *ese_shared;
+extern EseHandle *ese_handles;	/* [nhandles] */
+extern char *ese_frames;		/* nframes * ENG_FRAME_SIZE, page-aligned */
+extern bool *ese_frame_used;	/* [nframes], frame lock */
+
+extern LWLock *registry_lock(void);
+extern LWLock *frame_lock(void);
+extern LWLock *instance_lock(EseInstance *instance);
+
+/* Hooks, set by _PG_init. */
+extern void shared_request(void);
+extern void shared_startup(void);
+
+/* Refuse to go on when the library was not preloaded. */
+extern void shared_check_loaded(void);
+
+#define instance_of_index(i) (&ese_shared->instances[i])
+
+#endif							/* ESE_SHARED_H */

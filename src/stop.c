@@ -1,0 +1,188 @@
+/*-------------------------------------------------------------------------
+ *
+ * stop.c
+ *	  ese_stop_backup_instance() and what it rests on.
+ *
+ * A stop is a bit in the instance's stop word.  Readers look at that word
+ * before and after they copy, so that a call that is entered after the bit
+ * was set never succeeds, wherever it is.  The bit is followed up by the
+ * worker, which ends I/O and leaves backup mode.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "engine/jet.h"
+#include "instance.h"
+#include "report.h"
+#include "stop.h"
+#include "worker.h"
+
+#define WAIT_STEP_MS 1000
+
+PGDLLEXPORT Datum ese_stop_backup_instance(PG_FUNCTION_ARGS);
+PG_FUNCTION_INFO_V1(ese_stop_backup_instance);
+
+/* Wake every session that waits for a frame of this instance. */
+static void
+wake_readers(EseInstance *instance)
+{
+	for (int i = 0; i < ese_shared->nhandles; i++)
+	{
+		EseHandle  *handle = &ese_handles[i];
+
+		if (handle->instance_id == instance->id &&
+			atomic_load(&handle->ring.claim) > 0)
+			SetLatch(compat_proc_latch(pg_atomic_read_u32(&handle->reader_proc_number)));
+	}
+}
+
+bool
+stop_request(EseInstance *instance, int64 backup, StopCause cause,
+			 int stop_error, const char *by, const char *reason,
+			 int64 *stopped_backup)
+{
+	BackupStatus *status = &instance->backup;
+	bool		open;
+	bool		starting;
+
+	LWLockAcquire(instance_lock(instance), LW_EXCLUSIVE);
+	starting = status->protocol.phase == PHASE_STARTING;
+	open = status->protocol.phase != PHASE_NONE &&
+		(backup == 0 || backup == status->row.backup_id);
+	*stopped_backup = open ? status->row.backup_id : 0;
+	if (open && !status->protocol.stopped)
+	{
+		HistoryRow *row = &status->row;
+
+		status->protocol = protocol_next(status->protocol, CALL_STOP);
+		status->stop_error = stop_error;
+		row->status = OUTCOME_STOPPED;
+		row->stop_cause = cause;
+		row->error_number = stop_error;
+		row->stop_requested_at = GetCurrentTimestamp();
+		strlcpy(row->stop_requested_by, by, sizeof(row->stop_requested_by));
+		strlcpy(row->reason, reason, sizeof(row->reason));
+		pg_atomic_fetch_or_u64(&instance->stop_word, STOP_WORD_STOPPED);
+	}
+	LWLockRelease(instance_lock(instance));
+	if (!open)
+		return false;
+
+	if (starting)
+		worker_interrupt_begin(instance);
+	worker_wake(instance);
+	wake_readers(instance);
+	return true;
+}
+
+void
+stop_check(EseInstance *instance, uint64 before)
+{
+	uint64		now = pg_atomic_read_u64(&instance->stop_word);
+
+	if (now & STOP_WORD_STOPPED)
+		report_stopped(instance->name, instance->backup.stop_error,
+					   instance->backup.row.reason);
+	if (now != before || now == 0)
+		ereport(ERROR,
+				(jet_errcode(JET_errNoBackup),
+				 errmsg("no backup of instance \"%s\" is open", instance->name),
+				 jet_errdetail(JET_errNoBackup, NULL)));
+}
+
+/* Wait until the stop of this backup has taken full effect. */
+static void
+wait_until_quiescent(EseInstance *instance, int64 backup)
+{
+	ConditionVariablePrepareToSleep(&instance->changed);
+	for (;;)
+	{
+		bool		done;
+
+		LWLockAcquire(instance_lock(instance), LW_SHARED);
+		done = instance->backup.row.backup_id != backup ||
+			instance->backup.protocol.phase == PHASE_NONE ||
+			instance->backup.quiescent;
+		LWLockRelease(instance_lock(instance));
+		if (done)
+			break;
+		ConditionVariableTimedSleep(&instance->changed, WAIT_STEP_MS,
+									compat_wait_event("EseStop"));
+	}
+	ConditionVariableCancelSleep();
+}
+
+/*
+ * Describe how the backup a client names has ended, for J0520.  It may be
+ * the one that was open last; older ones are in the history.
+ */
+static const char *
+describe_end(EseInstance *instance, int64 backup)
+{
+	HistoryRow *rows;
+	int			count;
+	const char *text = NULL;
+
+	LWLockAcquire(registry_lock(), LW_SHARED);
+	rows = history_read(instance->id, &count);
+	LWLockRelease(registry_lock());
+	for (int i = 0; i < count; i++)
+	{
+		if (rows[i].backup_id == backup)
+			text = psprintf("Backup %lld of this instance has status \"%s\"%s%s.",
+							(long long) backup,
+							history_status_name(rows[i].status),
+							rows[i].reason[0] ? ": " : "", rows[i].reason);
+	}
+	return text ? text :
+		psprintf("Backup %lld is not in the history of this instance.",
+				 (long long) backup);
+}
+
+void
+stop_refuse_other_backup(EseInstance *instance, int64 backup)
+{
+	ereport(ERROR,
+			(jet_errcode(JET_errNoBackup),
+			 errmsg("backup %lld of instance \"%s\" is not open",
+					(long long) backup, instance->name),
+			 jet_errdetail(JET_errNoBackup, describe_end(instance, backup))));
+}
+
+/* ese_stop_backup_instance(instance, wait, backup) → integer */
+Datum
+ese_stop_backup_instance(PG_FUNCTION_ARGS)
+{
+	EseInstance *instance = instance_get(fcinfo, 0);
+	bool		wait = PG_ARGISNULL(1) || PG_GETARG_BOOL(1);
+	int64		backup = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT64(2);
+	int64		stopped;
+
+	if (!PG_ARGISNULL(2) && backup <= 0)
+		refuse_parameter("%lld is not the id of a backup", (long long) backup);
+	if (instance->state == INSTANCE_STOPPED)
+		ereport(ERROR,
+				(jet_errcode(JET_errInvalidParameter),
+				 errmsg("instance \"%s\" is not running", instance->name),
+				 jet_errdetail(JET_errInvalidParameter, NULL)));
+
+	if (stop_request(instance, backup, CAUSE_USER, JET_errBackupAbortByServer,
+					 GetUserNameFromId(GetUserId(), false), "", &stopped))
+	{
+		if (wait)
+			wait_until_quiescent(instance, stopped);
+	}
+	else if (backup != 0)
+		stop_refuse_other_backup(instance, backup);
+	else
+		ereport(NOTICE,
+				(errmsg("no backup of instance \"%s\" is open",
+						instance->name)));
+	PG_RETURN_INT32(JET_errSuccess);
+}

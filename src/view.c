@@ -1,0 +1,504 @@
+/*-------------------------------------------------------------------------
+ *
+ * view.c
+ *	  The rows behind the views.
+ *
+ * Paths, file names, reasons and client columns are NULL for a reader who
+ * has neither pg_monitor nor begun the backup.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_authid.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/pg_lsn.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+
+#include "engine/jet.h"
+#include "engine/relfile.h"
+#include "filename.h"
+#include "finding.h"
+#include "instance.h"
+#include "registry.h"
+#include "report.h"
+
+PGDLLEXPORT Datum ese_instance_rows(PG_FUNCTION_ARGS);
+PGDLLEXPORT Datum ese_system_parameter_rows(PG_FUNCTION_ARGS);
+PGDLLEXPORT Datum ese_backup_progress_rows(PG_FUNCTION_ARGS);
+PGDLLEXPORT Datum ese_backup_handle_rows(PG_FUNCTION_ARGS);
+PGDLLEXPORT Datum ese_backup_history_rows(PG_FUNCTION_ARGS);
+PGDLLEXPORT Datum ese_checksum_failure_rows(PG_FUNCTION_ARGS);
+PG_FUNCTION_INFO_V1(ese_instance_rows);
+PG_FUNCTION_INFO_V1(ese_system_parameter_rows);
+PG_FUNCTION_INFO_V1(ese_backup_progress_rows);
+PG_FUNCTION_INFO_V1(ese_backup_handle_rows);
+PG_FUNCTION_INFO_V1(ese_backup_history_rows);
+PG_FUNCTION_INFO_V1(ese_checksum_failure_rows);
+
+#define MAX_COLUMNS 40
+
+/* A row that is filled column by column. */
+typedef struct Row
+{
+	ReturnSetInfo *rsinfo;
+	int			column;
+	Datum		values[MAX_COLUMNS];
+	bool		nulls[MAX_COLUMNS];
+} Row;
+
+static void
+add_null(Row *row)
+{
+	row->nulls[row->column++] = true;
+}
+
+static void
+add_datum(Row *row, Datum value)
+{
+	row->nulls[row->column] = false;
+	row->values[row->column++] = value;
+}
+
+static void
+add_int32(Row *row, int32 value)
+{
+	add_datum(row, Int32GetDatum(value));
+}
+
+static void
+add_int64(Row *row, int64 value)
+{
+	add_datum(row, Int64GetDatum(value));
+}
+
+static void
+add_bool(Row *row, bool value)
+{
+	add_datum(row, BoolGetDatum(value));
+}
+
+/* NULL for what is absent: a null pointer or an empty text. */
+static void
+add_text(Row *row, const char *text)
+{
+	if (text == NULL || text[0] == '\0')
+		add_null(row);
+	else
+		add_datum(row, CStringGetTextDatum(text));
+}
+
+/* NULL for a reader who may not see it. */
+static void
+add_private_text(Row *row, const char *text, bool allowed)
+{
+	add_text(row, allowed ? text : NULL);
+}
+
+/* NULL for 0, here and below. */
+static void
+add_time(Row *row, int64 time)
+{
+	if (time == 0)
+		add_null(row);
+	else
+		add_datum(row, TimestampTzGetDatum(time));
+}
+
+static void
+add_lsn(Row *row, int64 lsn)
+{
+	if (lsn == 0)
+		add_null(row);
+	else
+		add_datum(row, LSNGetDatum((XLogRecPtr) lsn));
+}
+
+static void
+add_oid(Row *row, Oid oid)
+{
+	if (!OidIsValid(oid))
+		add_null(row);
+	else
+		add_datum(row, ObjectIdGetDatum(oid));
+}
+
+static void
+put_row(Row *row)
+{
+	Assert(row->column == row->rsinfo->setDesc->natts);
+	tuplestore_putvalues(row->rsinfo->setResult, row->rsinfo->setDesc,
+						 row->values, row->nulls);
+	row->column = 0;
+}
+
+static void
+begin_rows(Row *row, FunctionCallInfo fcinfo)
+{
+	registry_load();
+	InitMaterializedSRF(fcinfo, 0);
+	row->rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	row->column = 0;
+}
+
+static bool
+is_monitor(void)
+{
+	return superuser() || has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
+}
+
+/* May the current user see what is private about a backup begun by this role? */
+static bool
+may_see(int64 begun_by)
+{
+	return begun_by == GetUserId() || is_monitor();
+}
+
+/* A copy of one slot, consistent in itself; false when it is free. */
+static bool
+copy_instance(int index, EseInstance *copy)
+{
+	EseInstance *instance = instance_of_index(index);
+
+	LWLockAcquire(registry_lock(), LW_SHARED);
+	LWLockAcquire(instance_lock(instance), LW_SHARED);
+	memcpy(copy, instance, sizeof(*copy));
+	LWLockRelease(instance_lock(instance));
+	LWLockRelease(registry_lock());
+	return copy->id != 0;
+}
+
+/* The newest good full backup in the history: its row, or NULL. */
+static HistoryRow *
+last_full(HistoryRow *rows, int count)
+{
+	for (int i = count - 1; i >= 0; i--)
+	{
+		if (rows[i].status == OUTCOME_COMPLETED && rows[i].kind == KIND_FULL)
+			return &rows[i];
+	}
+	return NULL;
+}
+
+static HistoryRow *
+read_history(int32 instance_id, int *count)
+{
+	HistoryRow *rows;
+
+	LWLockAcquire(registry_lock(), LW_SHARED);
+	rows = history_read(instance_id, count);
+	LWLockRelease(registry_lock());
+	return rows;
+}
+
+/* The view ese_instance. */
+Datum
+ese_instance_rows(PG_FUNCTION_ARGS)
+{
+	EseInstance *copy = palloc(sizeof(EseInstance));
+	Row			row;
+
+	begin_rows(&row, fcinfo);
+	for (int i = 0; i < ese_shared->max_instances; i++)
+	{
+		HistoryRow *history;
+		HistoryRow *full;
+		uint32		pid;
+		int			count;
+
+		if (!copy_instance(i, copy))
+			continue;
+		pid = pg_atomic_read_u32(&copy->worker_pid);
+		history = read_history(copy->id, &count);
+		full = last_full(history, count);
+		add_int32(&row, copy->id);
+		add_text(&row, copy->name);
+		add_text(&row, copy->display_name);
+		add_text(&row, instance_state_name(copy->state));
+		if (pid != 0)
+			add_int32(&row, (int32) pid);
+		else
+			add_null(&row);
+		add_bool(&row, false);	/* service_stopped */
+		add_bool(&row, copy->params.circular_log != 0);
+		add_null(&row);			/* slot_name: circular logging has none */
+		add_null(&row);			/* wal_retained */
+		/* without truncation a full backup counts as a copy in ESE's sense */
+		add_time(&row, full ? full->started_at : 0);
+		add_lsn(&row, full ? full->start_lsn : 0);
+		add_null(&row);			/* last_incremental_at */
+		add_null(&row);			/* last_copy_at */
+		add_null(&row);			/* last_differential_at */
+		add_null(&row);			/* chain_backup_id */
+		add_null(&row);			/* chain_location */
+		add_text(&row, "none"); /* chain_state */
+		add_private_text(&row, copy->failure, is_monitor());
+		put_row(&row);
+		pfree(history);
+	}
+	return (Datum) 0;
+}
+
+/* The view ese_system_parameter. */
+Datum
+ese_system_parameter_rows(PG_FUNCTION_ARGS)
+{
+	EseInstance *copy = palloc(sizeof(EseInstance));
+	Row			row;
+
+	begin_rows(&row, fcinfo);
+	for (int i = 0; i < ese_shared->max_instances; i++)
+	{
+		if (!copy_instance(i, copy))
+			continue;
+		for (int p = 0; p < param_count; p++)
+		{
+			const ParamInfo *param = param_at(p);
+
+			add_int32(&row, copy->id);
+			add_text(&row, param_name(param));
+			add_text(&row, param_show(param, param_get(&copy->params, param)));
+			add_text(&row, param_show(param, param_default(param)));
+			add_text(&row, param_unit(param));
+			add_text(&row, param_change_name(param));
+			add_text(&row, param_description(param));
+			put_row(&row);
+		}
+	}
+	return (Datum) 0;
+}
+
+/* Bytes that open handles have delivered so far. */
+static int64
+bytes_in_handles(int32 instance_id)
+{
+	int64		bytes = 0;
+
+	for (int i = 0; i < ese_shared->nhandles; i++)
+	{
+		EseHandle  *handle = &ese_handles[i];
+
+		if (handle->instance_id == instance_id && !handle->zombie &&
+			atomic_load(&handle->ring.ident) != 0)
+			bytes += (int64) atomic_load(&handle->ring.position);
+	}
+	return bytes;
+}
+
+/* The view ese_backup_progress. */
+Datum
+ese_backup_progress_rows(PG_FUNCTION_ARGS)
+{
+	EseInstance *copy = palloc(sizeof(EseInstance));
+	Row			row;
+
+	begin_rows(&row, fcinfo);
+	for (int i = 0; i < ese_shared->max_instances; i++)
+	{
+		BackupStatus *status = &copy->backup;
+		HistoryRow *h = &status->row;
+		bool		allowed;
+
+		if (!copy_instance(i, copy) || status->protocol.phase == PHASE_NONE)
+			continue;
+		allowed = may_see(h->begun_by_oid);
+		add_int32(&row, copy->id);
+		add_text(&row, copy->name);
+		add_int64(&row, h->backup_id);
+		add_text(&row, history_kind_name(h->kind));
+		add_text(&row, h->label);
+		add_text(&row, protocol_phase_name(status->protocol.phase));
+		add_bool(&row, status->protocol.stopped);
+		add_text(&row, h->begun_by);
+		add_private_text(&row, h->client_addr, allowed);
+		add_private_text(&row, h->application_name, allowed);
+		add_time(&row, h->started_at);
+		add_time(&row, status->phase_started_at);
+		add_int64(&row, status->protocol.open_files);
+		add_int64(&row, status->files_total);
+		add_int64(&row, status->files_done);
+		add_int64(&row, 0);		/* files_in_streams */
+		add_int64(&row, status->files_total - status->files_done -
+				  status->protocol.open_files);
+		add_int64(&row, status->bytes_total);
+		add_int64(&row, status->bytes_closed + bytes_in_handles(copy->id));
+		add_int64(&row, status->bytes_per_second);
+		add_int64(&row, h->checksum_failures);
+		add_time(&row, (int64) pg_atomic_read_u64(&copy->last_activity));
+		put_row(&row);
+	}
+	return (Datum) 0;
+}
+
+/* The view ese_backup_handle. */
+Datum
+ese_backup_handle_rows(PG_FUNCTION_ARGS)
+{
+	EseHandle  *copy = palloc(sizeof(EseHandle));
+	Row			row;
+
+	begin_rows(&row, fcinfo);
+	for (int i = 0; i < ese_shared->nhandles; i++)
+	{
+		EseInstance *instance;
+		bool		allowed;
+
+		LWLockAcquire(frame_lock(), LW_SHARED);
+		memcpy(copy, &ese_handles[i], sizeof(*copy));
+		LWLockRelease(frame_lock());
+		if (copy->instance_id == 0 || copy->zombie ||
+			atomic_load(&copy->ring.ident) == 0)
+			continue;
+		instance = registry_find(copy->instance_id);
+		allowed = instance != NULL && may_see(instance->backup.row.begun_by_oid);
+		add_int32(&row, copy->instance_id);
+		add_int64(&row, copy->backup_id);
+		add_int32(&row, (int32) atomic_load(&copy->ring.ident));
+		add_text(&row, "file");
+		add_private_text(&row, filename_show(copy->file_name), allowed);
+		add_int64(&row, (int64) atomic_load(&copy->ring.position));
+		add_int64(&row, (int64) copy->ring.size);
+		add_text(&row, copy->opened_by);
+		add_time(&row, copy->opened_at);
+		add_time(&row, (int64) pg_atomic_read_u64(&copy->last_read_at));
+		put_row(&row);
+	}
+	return (Datum) 0;
+}
+
+static void
+add_latency(Row *row, const HistoryRow *h)
+{
+	Interval   *latency;
+
+	if (h->stop_requested_at == 0 || h->quiescent_at == 0)
+	{
+		add_null(row);
+		return;
+	}
+	latency = palloc0(sizeof(Interval));
+	latency->time = h->quiescent_at - h->stop_requested_at;
+	add_datum(row, IntervalPGetDatum(latency));
+}
+
+static void
+put_history_row(Row *row, const HistoryRow *h)
+{
+	bool		allowed = may_see(h->begun_by_oid);
+	bool		running = h->status == OUTCOME_RUNNING;
+
+	add_int64(row, h->backup_id);
+	add_int32(row, (int32) h->instance_id);
+	add_text(row, h->name);
+	add_text(row, h->label);
+	add_text(row, history_kind_name(h->kind));
+	add_text(row, history_status_name(h->status));
+	add_text(row, history_cause_name(h->stop_cause));
+	if (running)
+		add_null(row);
+	else
+		add_int32(row, (int32) h->error_number);
+	add_text(row, running || h->error_number == 0 ? NULL :
+			 jet_error_name((int) h->error_number));
+	add_private_text(row, h->reason, allowed);
+	add_private_text(row, h->location, allowed);
+	add_text(row, h->begun_by);
+	add_private_text(row, h->client_addr, allowed);
+	add_private_text(row, h->application_name, allowed);
+	add_time(row, h->started_at);
+	add_time(row, h->ended_at);
+	add_time(row, h->stop_requested_at);
+	add_text(row, h->stop_requested_by);
+	add_time(row, h->quiescent_at);
+	add_time(row, h->released_at);
+	add_latency(row, h);
+	add_lsn(row, h->start_lsn);
+	add_lsn(row, h->stop_lsn);
+	if (h->timeline != 0)
+		add_int32(row, (int32) h->timeline);
+	else
+		add_null(row);
+	add_int64(row, h->files);
+	add_int64(row, h->bytes);
+	add_int64(row, h->wal_bytes);
+	add_int64(row, h->checksum_failures);
+	add_time(row, h->verified_at);
+	add_text(row, h->verified_depth);
+	put_row(row);
+}
+
+/* The view ese_backup_history. */
+Datum
+ese_backup_history_rows(PG_FUNCTION_ARGS)
+{
+	EseInstance *copy = palloc(sizeof(EseInstance));
+	Row			row;
+
+	begin_rows(&row, fcinfo);
+	for (int i = 0; i < ese_shared->max_instances; i++)
+	{
+		HistoryRow *rows;
+		int			count;
+
+		if (!copy_instance(i, copy))
+			continue;
+		rows = read_history(copy->id, &count);
+		for (int r = 0; r < count; r++)
+		{
+			/* what the slot knows of an open backup is newer */
+			if (copy->backup.protocol.phase != PHASE_NONE &&
+				rows[r].backup_id == copy->backup.row.backup_id)
+				rows[r] = copy->backup.row;
+			put_history_row(&row, &rows[r]);
+		}
+		pfree(rows);
+	}
+	return (Datum) 0;
+}
+
+/* The view ese_checksum_failure. */
+Datum
+ese_checksum_failure_rows(PG_FUNCTION_ARGS)
+{
+	EseInstance *copy = palloc(sizeof(EseInstance));
+	bool		allowed = is_monitor();
+	Row			row;
+
+	begin_rows(&row, fcinfo);
+	for (int i = 0; i < ese_shared->max_instances; i++)
+	{
+		Finding    *findings;
+		int			count;
+
+		if (!copy_instance(i, copy))
+			continue;
+		LWLockAcquire(registry_lock(), LW_SHARED);
+		findings = finding_read(copy->id, &count);
+		LWLockRelease(registry_lock());
+		for (int f = 0; f < count; f++)
+		{
+			const char *slash = strrchr(findings[f].file_name, '/');
+			RelFile		file;
+
+			if (!relfile_parse(slash ? slash + 1 : findings[f].file_name, &file))
+				continue;
+			add_int64(&row, findings[f].backup_id);
+			add_int32(&row, copy->id);
+			add_oid(&row, findings[f].database);
+			add_oid(&row, findings[f].tablespace);
+			add_oid(&row, file.number);
+			add_text(&row, relfile_fork_name(file.fork));
+			add_private_text(&row, findings[f].file_name, allowed);
+			add_int64(&row, findings[f].block);
+			add_time(&row, findings[f].found_at);
+			put_row(&row);
+		}
+		pfree(findings);
+	}
+	return (Datum) 0;
+}

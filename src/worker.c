@@ -1,0 +1,574 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.c
+ *	  The launcher, and the main loop of an instance's background worker.
+ *
+ * The worker is crash-only: an error that is not the cancel of a Begin is
+ * recorded in the slot and ends the process with status 1; the postmaster
+ * starts it again a second later.  On its way out it sets the stop first and
+ * joins its threads last, after core has dropped the slot and left backup
+ * mode, because the checkpointer may be waiting for that.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+#include <malloc.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/fd.h"
+#include "storage/ipc.h"
+#include "storage/procsignal.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/pidfile.h"
+#include "utils/timestamp.h"
+
+#include "backup.h"
+#include "engine/jet.h"
+#include "frame.h"
+#include "instance.h"
+#include "registry.h"
+#include "stop.h"
+#include "testpoint.h"
+#include "worker.h"
+#include "worker_internal.h"
+
+/* How often the loop looks at guards and timeouts while a backup is open. */
+#define TICK_MS			1000
+
+/* How long the way out waits for threads that are inside a system call. */
+#define JOIN_MS			2000
+
+PGDLLEXPORT void ese_launcher_main(Datum arg);
+PGDLLEXPORT void ese_worker_main(Datum arg);
+
+static Worker worker_state;
+static volatile sig_atomic_t interrupt_allowed = false;
+
+static void
+fill_registration(BackgroundWorker *registration, const char *function,
+				  const char *name, Datum arg)
+{
+	memset(registration, 0, sizeof(*registration));
+	registration->bgw_flags = BGWORKER_SHMEM_ACCESS |
+		BGWORKER_BACKEND_DATABASE_CONNECTION;
+	registration->bgw_start_time = BgWorkerStart_ConsistentState;
+	strlcpy(registration->bgw_library_name, "ese",
+			sizeof(registration->bgw_library_name));
+	strlcpy(registration->bgw_function_name, function,
+			sizeof(registration->bgw_function_name));
+	strlcpy(registration->bgw_name, name, sizeof(registration->bgw_name));
+	registration->bgw_main_arg = arg;
+}
+
+void
+worker_register_launcher(void)
+{
+	BackgroundWorker registration;
+
+	fill_registration(&registration, "ese_launcher_main", "ese launcher", 0);
+	strlcpy(registration.bgw_type, "ese launcher",
+			sizeof(registration.bgw_type));
+	/* after a crash the workers come back by themselves */
+	registration.bgw_restart_time = BGW_NEVER_RESTART;
+	RegisterBackgroundWorker(&registration);
+}
+
+bool
+worker_start(EseInstance *instance)
+{
+	BackgroundWorker registration;
+	char		name[BGW_MAXLEN];
+
+	snprintf(name, sizeof(name), "ese instance %s", instance->name);
+	fill_registration(&registration, "ese_worker_main", name,
+					  Int32GetDatum(instance->id));
+	strlcpy(registration.bgw_type, "ese instance",
+			sizeof(registration.bgw_type));
+	registration.bgw_restart_time = 1;
+	return RegisterDynamicBackgroundWorker(&registration, NULL);
+}
+
+void
+worker_wake(EseInstance *instance)
+{
+	if (pg_atomic_read_u32(&instance->worker_pid) != 0)
+		SetLatch(compat_proc_latch(instance->worker_proc_number));
+}
+
+void
+worker_interrupt_begin(EseInstance *instance)
+{
+	uint32		pid = pg_atomic_read_u32(&instance->worker_pid);
+
+	if (pid != 0)
+		kill((pid_t) pid, SIGINT);
+}
+
+/* SIGINT: end the start of a backup, and nothing else. */
+static void
+handle_interrupt(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	if (interrupt_allowed)
+	{
+		InterruptPending = true;
+		QueryCancelPending = true;
+	}
+	SetLatch(MyLatch);
+	errno = save_errno;
+}
+
+void
+worker_allow_interrupt(bool allow)
+{
+	interrupt_allowed = allow;
+	/* one that came too late must not hit what follows */
+	QueryCancelPending = false;
+}
+
+bool
+worker_server_is_stopping(void)
+{
+	char		text[MAXPGPATH];
+	int			fd = open("postmaster.pid", O_RDONLY | O_CLOEXEC);
+	ssize_t		length;
+
+	if (fd < 0)
+		return true;
+	length = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (length < 0)
+		return false;
+	text[length] = '\0';
+	return strstr(text, PM_STATUS_STOPPING) != NULL;
+}
+
+void
+worker_show_activity(Worker *worker)
+{
+	EseInstance *instance = worker->instance;
+	BackupStatus *status = &instance->backup;
+	char		text[256];
+
+	if (status->protocol.phase == PHASE_NONE)
+	{
+		pgstat_report_activity(STATE_IDLE, NULL);
+		return;
+	}
+	snprintf(text, sizeof(text), "backup %lld: %s%s",
+			 (long long) status->row.backup_id,
+			 protocol_phase_name(status->protocol.phase),
+			 status->protocol.stopped ? ", stopped" : "");
+	pgstat_report_activity(STATE_RUNNING, text);
+}
+
+/* Start the engine; its threads are fixed for its life. */
+static void
+open_engine(Worker *worker)
+{
+	int			sys_errno = 0;
+
+	worker->threads = (int) worker->instance->params.backup_threads;
+	worker->engine = eng_open(worker->threads, worker->file_places,
+							  ese_frames, &sys_errno);
+	if (worker->engine == NULL)
+	{
+		errno = sys_errno;
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("could not start %d backup threads: %m",
+						worker->threads)));
+	}
+	for (int i = 0; i < worker->file_places; i++)
+		worker->files[i].job = eng_job(worker->engine, i);
+}
+
+static bool
+has_open_places(Worker *worker)
+{
+	for (int i = 0; i < worker->file_places; i++)
+	{
+		if (worker->files[i].handle != NULL)
+			return true;
+	}
+	return false;
+}
+
+void
+worker_prepare_engine(Worker *worker)
+{
+	if (worker->engine != NULL)
+	{
+		/* with a thread stuck in a system call it stays as it is */
+		if (worker->threads == worker->instance->params.backup_threads ||
+			has_open_places(worker))
+			return;
+		if (!eng_close(worker->engine, JOIN_MS))
+			elog(ERROR, "backup threads did not end");
+		worker->engine = NULL;
+	}
+	open_engine(worker);
+}
+
+/*
+ * First on the way out: readers fail, threads begin nothing more.  Core's
+ * handlers, which were registered before, then leave backup mode and drop the
+ * slot.
+ */
+static void
+die_early(int code, Datum arg)
+{
+	backup_die_early(&worker_state);
+}
+
+/* Last on the way out: threads end, the record is written, the slot freed. */
+static void
+die_late(int code, Datum arg)
+{
+	Worker	   *worker = &worker_state;
+	EseInstance *instance = worker->instance;
+	bool		joined = true;
+
+	if (worker->engine != NULL)
+		joined = eng_close(worker->engine, JOIN_MS);
+	worker->engine = NULL;
+	backup_die_late(worker);
+	if (joined)
+		frame_put_all_handles(instance);
+	if (worker->leaving)
+		frame_unreserve(instance);
+	pg_atomic_write_u32(&instance->worker_pid, 0);
+	instance_set_state(instance, worker->leaving ? INSTANCE_STOPPED :
+					   INSTANCE_FAILED);
+}
+
+/* Take the slot, or leave it to the worker that has it. */
+static void
+claim_instance(EseInstance *instance)
+{
+	uint32		nobody = 0;
+
+	if (!pg_atomic_compare_exchange_u32(&instance->worker_pid, &nobody,
+										(uint32) MyProcPid))
+		proc_exit(0);
+	instance->worker_proc_number = compat_my_proc_number();
+	before_shmem_exit(die_early, 0);
+	on_shmem_exit(die_late, 0);
+}
+
+/*
+ * Have the frames ese_init() reserves; after a crash of the server they are
+ * reserved anew.  False when the pool has become too small.
+ */
+static bool
+ensure_frames(EseInstance *instance)
+{
+	int			needed_kb;
+	int			available_kb;
+
+	if (instance->reserved_handles > 0)
+	{
+		frame_put_all_handles(instance);
+		return true;
+	}
+	if (frame_reserve(instance, (int) instance->params.max_open_files,
+					  &needed_kb, &available_kb))
+		return true;
+	ereport(WARNING,
+			(errmsg("instance \"%s\" is not started: not enough shared memory",
+					instance->name),
+			 errdetail("%d kB are needed, and %d kB of ese.stream_buffers are free.",
+					   needed_kb, available_kb)));
+	return false;
+}
+
+/* Everything a worker needs before it takes calls. */
+static void
+set_up(Worker *worker, int32 id)
+{
+	EseInstance *instance = registry_find(id);
+
+	/* dropped, or stopped while this worker was on its way back */
+	if (instance == NULL)
+		proc_exit(0);
+	worker->instance = instance;
+	claim_instance(instance);
+	if (!instance->enabled || !ensure_frames(instance))
+	{
+		worker->leaving = true;
+		proc_exit(0);
+	}
+	instance_set_state(instance, INSTANCE_INITIALIZING);
+	testpoint("init.start");
+	history_close_open_rows(id, instance->params.history_limit);
+	worker->file_places = (int) instance->params.max_open_files + SPARE_FILES;
+	worker->files = MemoryContextAllocZero(TopMemoryContext,
+										   sizeof(OpenFile) * worker->file_places);
+	open_engine(worker);
+	testpoint("init.engine");
+	LWLockAcquire(instance_lock(instance), LW_EXCLUSIVE);
+	instance->answer_owner = -1;
+	LWLockRelease(instance_lock(instance));
+	call_reset(instance);
+	pgstat_report_appname(instance->name);
+	worker_show_activity(worker);
+	instance_set_state(instance, INSTANCE_RUNNING);
+	ereport(LOG,
+			(errmsg("instance \"%s\" started with %d threads",
+					instance->name, worker->threads)));
+}
+
+static void
+serve_term(Worker *worker, Call *call)
+{
+	EseInstance *instance = worker->instance;
+	bool		stop = (call->request.grbit &
+						(JET_bitTermStopBackup | JET_bitTermAbrupt)) != 0;
+	int64		stopped;
+
+	if (backup_refuse(worker, call, stop ? CALL_TERM_STOP : CALL_TERM))
+		return;
+	if (worker->backup != NULL)
+	{
+		(void) stop_request(instance, 0, CAUSE_TERM,
+							JET_errBackupAbortByServer,
+							call->request.client.role_name,
+							"the instance was terminated", &stopped);
+		backup_finish(worker, OUTCOME_ABORTED_BY_SERVER,
+					  instance->backup.stop_error,
+					  instance->backup.row.reason);
+	}
+	testpoint("term.start");
+	registry_set_enabled(instance, false);
+	worker->leaving = true;
+}
+
+/* An error nobody foresaw: tell the caller before the worker goes. */
+static void
+answer_failure(Worker *worker, Call *call)
+{
+	MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
+	ErrorData  *error = CopyErrorData();
+
+	strlcpy(call->answer.sqlstate, unpack_sql_state(error->sqlerrcode),
+			sizeof(call->answer.sqlstate));
+	strlcpy(call->answer.message, error->message ? error->message : "",
+			sizeof(call->answer.message));
+	strlcpy(call->answer.detail, error->detail ? error->detail : "",
+			sizeof(call->answer.detail));
+	strlcpy(call->answer.hint, error->hint ? error->hint : "",
+			sizeof(call->answer.hint));
+	strlcpy(worker->instance->failure, call->answer.message,
+			sizeof(worker->instance->failure));
+	MemoryContextSwitchTo(caller);
+	LWLockReleaseAll();
+	(void) call_answer(worker->instance, call);
+}
+
+static void
+dispatch(Worker *worker, Call *call)
+{
+	switch (call->request.operation)
+	{
+		case OP_BEGIN:
+			backup_begin(worker, call);
+			break;
+		case OP_ATTACH_INFO:
+			backup_attach_info(worker, call);
+			break;
+		case OP_OPEN_FILE:
+			openfile_open(worker, call);
+			break;
+		case OP_CLOSE_FILE:
+			openfile_close(worker, call);
+			break;
+		case OP_LOG_INFO:
+			loglist_get(worker, call);
+			break;
+		case OP_END:
+			backup_end(worker, call);
+			break;
+		case OP_TERM:
+			serve_term(worker, call);
+			break;
+	}
+}
+
+/* The CloseFile that was granted is answered when the job has parked. */
+static bool
+is_deferred(const Call *call)
+{
+	return call->request.operation == OP_CLOSE_FILE &&
+		call->answer.error == 0;
+}
+
+static void
+serve(Worker *worker, Call *call)
+{
+	EseInstance *instance = worker->instance;
+
+	pg_atomic_write_u64(&instance->last_activity, GetCurrentTimestamp());
+	PG_TRY();
+	{
+		dispatch(worker, call);
+	}
+	PG_CATCH();
+	{
+		answer_failure(worker, call);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	pg_atomic_write_u64(&instance->last_activity, GetCurrentTimestamp());
+	if (!is_deferred(call))
+		(void) call_answer(instance, call);
+}
+
+/* A Begin whose session left before it saw the answer is undone. */
+static void
+undo_abandoned_begin(Worker *worker)
+{
+	int64		id;
+
+	while (call_take_abandoned_begin(worker->instance, &id))
+	{
+		if (worker->backup != NULL && worker->backup->id == id)
+			backup_finish(worker, OUTCOME_ABORTED_BY_CALLER,
+						  errBackupAbortByCaller,
+						  "the session that began the backup left before it got the answer");
+	}
+}
+
+static void
+reload_settings(Worker *worker)
+{
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+	eng_set_rate(worker->engine,
+				 (uint64) worker->instance->params.backup_max_rate);
+	eng_set_hold(worker->engine, testpoint_is_set("engine.read", "hold"));
+}
+
+/* One round: everything there is to do now. */
+static void
+work(Worker *worker)
+{
+	Call	   *call;
+
+	reload_settings(worker);
+	backup_pursue_stop(worker);
+	undo_abandoned_begin(worker);
+	openfile_pump(worker);
+	while (!worker->leaving &&
+		   (call = call_next(worker->instance)) != NULL)
+	{
+		serve(worker, call);
+		backup_pursue_stop(worker);
+		undo_abandoned_begin(worker);
+		openfile_pump(worker);
+		CHECK_FOR_INTERRUPTS();
+	}
+	backup_tick(worker);
+}
+
+/* Wait for a latch, for the engine, or for the next tick. */
+static void
+wait_for_work(Worker *worker)
+{
+	long		timeout = TICK_MS;
+	int			events;
+
+	/* a stop that waits for a thread looks more often */
+	if (worker->backup != NULL && worker->backup->engine_stopped &&
+		!worker->backup->released)
+		timeout = 5;
+	events = WaitLatchOrSocket(MyLatch,
+							   WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT |
+							   WL_EXIT_ON_PM_DEATH,
+							   eng_event_fd(worker->engine), timeout,
+							   compat_wait_event("EseWorkerMain"));
+	if (events & WL_LATCH_SET)
+		ResetLatch(MyLatch);
+	if (events & WL_SOCKET_READABLE)
+		eng_drain_events(worker->engine);
+	CHECK_FOR_INTERRUPTS();
+}
+
+void
+ese_worker_main(Datum arg)
+{
+	Worker	   *worker = &worker_state;
+	MemoryContext context;
+
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGINT, handle_interrupt);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+
+	/* threads allocate next to nothing, so they need no arenas of their own */
+	mallopt(M_ARENA_MAX, 2);
+	register_persistent_abort_backup_handler();
+	context = AllocSetContextCreate(TopMemoryContext, "ese worker",
+									ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(context);
+	set_up(worker, DatumGetInt32(arg));
+	while (!worker->leaving)
+	{
+		work(worker);
+		MemoryContextReset(context);
+		if (!worker->leaving)
+			wait_for_work(worker);
+	}
+	instance_set_state(worker->instance, INSTANCE_TERMINATING);
+	ereport(LOG,
+			(errmsg("instance \"%s\" stopped", worker->instance->name)));
+	proc_exit(0);
+}
+
+/* Start one instance with the server; says why when that fails. */
+static void
+launch(EseInstance *instance)
+{
+	instance_set_state(instance, INSTANCE_INITIALIZING);
+	if (worker_start(instance))
+		return;
+	instance_set_state(instance, INSTANCE_STOPPED);
+	ereport(WARNING,
+			(errmsg("could not start a background worker for instance \"%s\"",
+					instance->name),
+			 errhint("Increase max_worker_processes (now %d) and restart the server.",
+					 max_worker_processes)));
+}
+
+void
+ese_launcher_main(Datum arg)
+{
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+
+	registry_load();
+	for (int i = 0; i < ese_shared->max_instances; i++)
+	{
+		EseInstance *instance = instance_of_index(i);
+
+		if (instance->id != 0 && instance->enabled &&
+			instance->params.auto_start)
+			launch(instance);
+	}
+	proc_exit(0);
+}
