@@ -482,6 +482,26 @@ COMMENT ON COLUMN ese_constant.name IS 'the name';
 COMMENT ON COLUMN ese_constant.value IS 'the value';
 COMMENT ON COLUMN ese_constant.meaning IS 'what it means';
 
+CREATE FUNCTION ese_stream_buffers_rows(
+    OUT bytes_total bigint,
+    OUT bytes_free bigint,
+    OUT bytes_promised bigint,
+    OUT handles_open bigint,
+    OUT handles_closing bigint)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'ese_stream_buffers_rows'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION ese_stream_buffers_rows() IS 'the row of the view ese_stream_buffers';
+
+CREATE VIEW ese_stream_buffers AS SELECT * FROM ese_stream_buffers_rows();
+GRANT SELECT ON ese_stream_buffers TO PUBLIC;
+COMMENT ON VIEW ese_stream_buffers IS 'use of the shared memory for file contents';
+COMMENT ON COLUMN ese_stream_buffers.bytes_total IS 'size of ese.stream_buffers';
+COMMENT ON COLUMN ese_stream_buffers.bytes_free IS 'bytes in no use';
+COMMENT ON COLUMN ese_stream_buffers.bytes_promised IS 'bytes of these that running instances may claim at any time';
+COMMENT ON COLUMN ese_stream_buffers.handles_open IS 'open handles, of all instances';
+COMMENT ON COLUMN ese_stream_buffers.handles_closing IS 'closed handles that a session is still reading';
+
 -- Only a running instance has databases, as in ESE.
 CREATE FUNCTION ese_get_instance_info(
     OUT instance_id integer,

@@ -11,7 +11,8 @@ fi
 
 user=postgres
 copy=$(mktemp -d /tmp/ese.XXXXXX)
-trap 'rm -rf "$copy"' EXIT
+# what failed is kept to be looked at
+trap 'status=$?; if [ $status -eq 0 ]; then rm -rf "$copy"; else echo "kept: $copy" >&2; fi' EXIT
 tar -C "$(dirname "$0")/.." --exclude=./.git --exclude='*.o' --exclude=./build \
 	-cf - . | tar -C "$copy" -xf -
 chown -R "$user" "$copy"

@@ -34,6 +34,8 @@ PGDLLEXPORT Datum ese_backup_progress_rows(PG_FUNCTION_ARGS);
 PGDLLEXPORT Datum ese_backup_handle_rows(PG_FUNCTION_ARGS);
 PGDLLEXPORT Datum ese_backup_history_rows(PG_FUNCTION_ARGS);
 PGDLLEXPORT Datum ese_checksum_failure_rows(PG_FUNCTION_ARGS);
+PGDLLEXPORT Datum ese_stream_buffers_rows(PG_FUNCTION_ARGS);
+PG_FUNCTION_INFO_V1(ese_stream_buffers_rows);
 PG_FUNCTION_INFO_V1(ese_instance_rows);
 PG_FUNCTION_INFO_V1(ese_system_parameter_rows);
 PG_FUNCTION_INFO_V1(ese_backup_progress_rows);
@@ -500,5 +502,31 @@ ese_checksum_failure_rows(PG_FUNCTION_ARGS)
 		}
 		pfree(findings);
 	}
+	return (Datum) 0;
+}
+
+/* The view ese_stream_buffers: one row. */
+Datum
+ese_stream_buffers_rows(PG_FUNCTION_ARGS)
+{
+	int64		open_handles = 0;
+	int64		zombies = 0;
+	Row			row;
+
+	begin_rows(&row, fcinfo);
+	LWLockAcquire(frame_lock(), LW_SHARED);
+	for (int i = 0; i < ese_shared->nhandles; i++)
+	{
+		zombies += ese_handles[i].zombie;
+		open_handles += ese_handles[i].instance_id != 0 &&
+			!ese_handles[i].zombie;
+	}
+	add_int64(&row, (int64) ese_shared->nframes * ENG_FRAME_SIZE);
+	add_int64(&row, (int64) ese_shared->free_frames * ENG_FRAME_SIZE);
+	add_int64(&row, (int64) ese_shared->promised_frames * ENG_FRAME_SIZE);
+	LWLockRelease(frame_lock());
+	add_int64(&row, open_handles);
+	add_int64(&row, zombies);
+	put_row(&row);
 	return (Datum) 0;
 }

@@ -1,0 +1,163 @@
+# What the TAP tests share.
+package EseTest;
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use EseClient;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+our @EXPORT = qw(
+  new_node dsn start_instance fails_with error_of wait_for nothing_held
+  restore_and_check is_good_restore set_test_points);
+
+# A running node with the extension.  Options: conf (text), initdb (list).
+sub new_node
+{
+	my ($name, %options) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+	$node->init(allows_streaming => 1,
+		extra => $options{initdb} // ['--data-checksums']);
+	$node->append_conf('postgresql.conf', <<'CONF');
+shared_preload_libraries = 'ese'
+shared_buffers = 16MB
+max_worker_processes = 16
+max_replication_slots = 8
+restart_after_crash = on
+log_min_messages = info
+CONF
+	$node->append_conf('postgresql.conf', $options{conf}) if $options{conf};
+	$node->start;
+	$node->safe_psql('postgres', 'CREATE EXTENSION ese');
+	return $node;
+}
+
+# What EseClient::connect_to() takes.
+sub dsn
+{
+	my ($node, $database) = @_;
+	return join(';', split(/ /, $node->connstr($database // 'postgres') =~ s/'//gr));
+}
+
+# Create and start an instance; returns its id.
+sub start_instance
+{
+	my ($node, $name, %parameters) = @_;
+	my $id = $node->safe_psql('postgres', "SELECT ese_create_instance('$name')");
+	$node->safe_psql('postgres', "SELECT ese_set_system_parameter($id, '$_', '$parameters{$_}')")
+	  for sort keys %parameters;
+	$node->safe_psql('postgres', "SELECT ese_init($id)");
+	return $id;
+}
+
+# The SQLSTATE of a statement; 00000 when it succeeds.
+sub error_of
+{
+	my ($dbh, $sql) = @_;
+	return '00000' if eval { $dbh->selectall_arrayref($sql); 1 };
+	return $dbh->state;
+}
+
+sub fails_with
+{
+	my ($dbh, $state, $sql, $name) = @_;
+	my $got = error_of($dbh, $sql);
+	is($got, $state, $name // $sql) or diag($dbh->errstr // '');
+	return $dbh->errstr // '';
+}
+
+# Wait until a query says t.
+sub wait_for
+{
+	my ($node, $sql) = @_;
+	$node->poll_query_until('postgres', $sql)
+	  or die "timed out waiting for: $sql";
+	return;
+}
+
+sub set_test_points
+{
+	my ($node, $points) = @_;
+	$node->safe_psql('postgres', "ALTER SYSTEM SET ese.test_points = '$points'");
+	$node->safe_psql('postgres', 'SELECT pg_reload_conf()');
+	return;
+}
+
+# After a fault: no slot, no backup mode, no handle, no frame, no file.
+sub nothing_held
+{
+	my ($node, $name) = @_;
+	my @held;
+
+	wait_for($node, "SELECT count(*) = 0 FROM ese_instance WHERE state NOT IN ('running', 'stopped')");
+	wait_for($node, 'SELECT handles_open + handles_closing = 0 FROM ese_stream_buffers');
+	push @held, 'slot'
+	  if $node->safe_psql('postgres',
+		"SELECT count(*) FROM pg_replication_slots WHERE slot_name LIKE 'esebk%'") != 0;
+	push @held, 'backup'
+	  if $node->safe_psql('postgres', 'SELECT count(*) FROM ese_backup_progress') != 0;
+	# each instance has its answer frame and what it was promised
+	push @held, 'frames'
+	  if $node->safe_psql('postgres',
+		"SELECT bytes_total - bytes_free <> 262144 * (SELECT count(*) FROM ese_instance WHERE state = 'running')
+		   FROM ese_stream_buffers") ne 'f';
+	push @held, 'running history rows'
+	  if $node->safe_psql('postgres',
+		"SELECT count(*) FROM ese_backup_history WHERE status IN ('running', 'stopped')") != 0;
+	my $data = $node->data_dir;
+	for my $pid (split(/\n/, $node->safe_psql('postgres',
+			'SELECT worker_pid FROM ese_instance WHERE worker_pid IS NOT NULL')))
+	{
+		my @open = map { readlink($_) // '' } glob("/proc/$pid/fd/*");
+		my @data = grep { m{^\Q$data\E/(base|global|pg_tblspc)/} } @open;
+		# the server itself keeps the segment open that it wrote last
+		my @wal = grep { m{^\Q$data\E/pg_wal/} } @open;
+		push @held, "files @data @wal" if @data || @wal > 1;
+	}
+	# without full_page_writes only backup mode writes page images
+	if ($node->safe_psql('postgres', 'SHOW full_page_writes') eq 'off')
+	{
+		$node->safe_psql('postgres', 'CREATE TABLE IF NOT EXISTS fpi AS SELECT 1 AS a');
+		$node->safe_psql('postgres', 'VACUUM fpi; CHECKPOINT');
+		my $plan = $node->safe_psql('postgres',
+			'EXPLAIN (ANALYZE, WAL, COSTS OFF, TIMING OFF) UPDATE fpi SET a = a + 1');
+		push @held, 'backup mode' if $plan =~ /fpi=/;
+	}
+	return is("@held", '', $name);
+}
+
+# Start a server on a backup, as the README says.
+sub restore_and_check
+{
+	my ($node, $name, $directory, %options) = @_;
+	my $restored = PostgreSQL::Test::Cluster->new($name);
+	command_ok([ 'pg_verifybackup', $directory ], "$name: pg_verifybackup");
+	PostgreSQL::Test::Utils::system_or_bail('cp', '-a', $directory, $restored->data_dir);
+	$restored->append_conf('postgresql.conf', "port = " . $restored->port);
+	$restored->append_conf('postgresql.conf',
+		"unix_socket_directories = '" . $restored->host . "'");
+	$restored->append_conf('postgresql.conf', "allow_in_place_tablespaces = on");
+	$restored->append_conf('postgresql.conf', $options{conf}) if $options{conf};
+	$restored->start;
+	return $restored;
+}
+
+# pgbench's invariants, and the structure of tables and indexes.
+sub is_good_restore
+{
+	my ($restored, $name) = @_;
+	is($restored->safe_psql('postgres', <<'SQL'), 't', "$name: sum of balances = sum of deltas");
+SELECT (SELECT sum(abalance) FROM pgbench_accounts) = (SELECT coalesce(sum(delta), 0) FROM pgbench_history)
+   AND (SELECT sum(bbalance) FROM pgbench_branches) = (SELECT coalesce(sum(delta), 0) FROM pgbench_history)
+   AND (SELECT sum(tbalance) FROM pgbench_tellers) = (SELECT coalesce(sum(delta), 0) FROM pgbench_history)
+SQL
+	$restored->safe_psql('postgres', 'CREATE EXTENSION IF NOT EXISTS amcheck');
+	$restored->command_ok([ 'pg_amcheck', '--heapallindexed', '-d', 'postgres' ],
+		"$name: pg_amcheck");
+	return;
+}
+
+1;
