@@ -308,10 +308,11 @@ add_file(Scan *scan, const char *name, const char *path,
 	else
 	{
 		entry = filelist_add(scan->list, FILE_RELATION, path, st->st_size);
-		entry->database = where->database;
-		entry->tablespace = where->tablespace;
 		entry->first_block = file.segment * (uint32) RELSEG_SIZE;
 	}
+	/* PG_VERSION and pg_filenode.map belong to the database as well */
+	entry->database = where->database;
+	entry->tablespace = where->tablespace;
 	entry->modified = st->st_mtime;
 }
 

@@ -65,3 +65,16 @@ testpoint_reached(const char *name)
 		}
 	}
 }
+
+void
+testpoint_log_change(const char *instance_name)
+{
+	static char seen[256];
+
+	if (strncmp(seen, ese_test_points, sizeof(seen) - 1) == 0)
+		return;
+	strlcpy(seen, ese_test_points, sizeof(seen));
+	ereport(LOG,
+			(errmsg("instance \"%s\": test points are now \"%s\"",
+					instance_name, ese_test_points)));
+}

@@ -19,6 +19,9 @@ extern char *ese_test_points;
 extern void testpoint_define_setting(void);
 extern void testpoint_reached(const char *name);
 
+/* Log that this worker has seen the setting change: a test waits for it. */
+extern void testpoint_log_change(const char *instance_name);
+
 /* Does the setting name this place with this action? */
 extern bool testpoint_is_set(const char *name, const char *action);
 

@@ -78,11 +78,23 @@ sub wait_for
 	return;
 }
 
+# Set the test points, and wait until all workers and these sessions know.
 sub set_test_points
 {
-	my ($node, $points) = @_;
+	my ($node, $points, @sessions) = @_;
+	my $before = $node->safe_psql('postgres', 'SHOW ese.test_points');
+	my @running = split(/\n/, $node->safe_psql('postgres',
+			"SELECT name FROM ese_instance WHERE state = 'running'"));
+	my $offset = -s $node->logfile;
 	$node->safe_psql('postgres', "ALTER SYSTEM SET ese.test_points = '$points'");
 	$node->safe_psql('postgres', 'SELECT pg_reload_conf()');
+	return if $before eq $points;
+	$node->wait_for_log(qr/instance "$_": test points are now "\Q$points\E"/, $offset)
+	  for @running;
+	for my $dbh (@sessions)
+	{
+		1 while EseClient::value($dbh, 'SHOW ese.test_points') ne $points;
+	}
 	return;
 }
 

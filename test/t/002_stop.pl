@@ -153,9 +153,9 @@ is($node->safe_psql('postgres', 'SELECT status FROM ese_backup_history ORDER BY 
 nothing_held($node, 'cancelled Begin');
 
 # ... even when the worker has just answered
-set_test_points($node, 'call.answered=wait');
 $node->safe_psql('postgres', "SELECT ese_set_system_parameter($id, 'backup_checkpoint', 'fast')");
 my $late = EseClient::connect_to(dsn($node));
+set_test_points($node, 'call.answered=wait', $late);
 $late->do("SELECT ese_begin_external_backup_instance($id)", { pg_async => 1 });
 wait_for($node, "SELECT count(*) = 1 FROM ese_backup_progress WHERE phase = 'databases'");
 $other->do("SELECT pg_cancel_backend($late->{pg_pid})");
@@ -183,7 +183,7 @@ nothing_held($node, 'a reader that waits');
 # ---- between copying and returning: the read must not succeed any more
 begin();
 $handle = open_file('large');
-set_test_points($node, 'read.copied=wait');
+set_test_points($node, 'read.copied=wait', $dbh);
 $dbh->do("SELECT ese_read_file_instance($id, $handle)", { pg_async => 1 });
 wait_for($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE pid = $dbh->{pg_pid} AND wait_event_type = 'Extension'");
 stop();

@@ -141,7 +141,7 @@ fails_with($dbh, 'J1003', "SELECT ese_close_file_instance($id, $old)", 'it canno
 
 # ---- two calls at once on one handle: the second is refused
 $handle = open_at('noise', 0);
-set_test_points($node, 'read.claimed=wait');
+set_test_points($node, 'read.claimed=wait', $dbh);
 $dbh->do("SELECT ese_read_file_instance($id, $handle)", { pg_async => 1 });
 wait_for($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE pid = $dbh->{pg_pid} AND wait_event_type = 'Extension'");
 like(fails_with($other, 'J1003', "SELECT ese_read_file_instance($id, $handle)", 'a second read'),
