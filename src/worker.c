@@ -229,7 +229,11 @@ worker_prepare_engine(Worker *worker)
 static void
 die_early(int code, Datum arg)
 {
-	backup_die_early(&worker_state);
+	Worker	   *worker = &worker_state;
+
+	backup_die_early(worker);
+	instance_set_state(worker->instance, worker->leaving ?
+					   INSTANCE_TERMINATING : INSTANCE_FAILED);
 }
 
 /* Last on the way out: threads end, the record is written, the slot freed. */
@@ -249,8 +253,8 @@ die_late(int code, Datum arg)
 	if (worker->leaving)
 		frame_unreserve(instance);
 	pg_atomic_write_u32(&instance->worker_pid, 0);
-	instance_set_state(instance, worker->leaving ? INSTANCE_STOPPED :
-					   INSTANCE_FAILED);
+	if (worker->leaving)
+		instance_set_state(instance, INSTANCE_STOPPED);
 }
 
 /* Take the slot, or leave it to the worker that has it. */
@@ -534,7 +538,6 @@ ese_worker_main(Datum arg)
 		if (!worker->leaving)
 			wait_for_work(worker);
 	}
-	instance_set_state(worker->instance, INSTANCE_TERMINATING);
 	ereport(LOG,
 			(errmsg("instance \"%s\" stopped", worker->instance->name)));
 	proc_exit(0);

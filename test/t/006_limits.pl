@@ -97,7 +97,8 @@ for (1 .. 12)
 # a checkpoint that waited for the stuck thread would wait for ever
 $node->safe_psql('postgres', 'CHECKPOINT', timeout => 60);
 pass('CHECKPOINT does not wait for a stuck thread');
-set_test_points($node, '');
+$node->safe_psql('postgres', 'ALTER SYSTEM RESET ese.test_points');
+$node->safe_psql('postgres', 'SELECT pg_reload_conf()');
 wait_for($node, "SELECT state = 'running' FROM ese_instance WHERE instance_id = $id");
 is($node->safe_psql('postgres', 'SELECT label, status, stop_cause, error_name FROM ese_backup_history ORDER BY backup_id DESC LIMIT 1'),
 	'wal|failed|wal limit|JET_errRequiredLogFilesMissing', 'the history says what happened');

@@ -89,7 +89,7 @@ is($node->safe_psql('postgres', "SELECT string_agg(label, ',' ORDER BY backup_id
 	'row 3,row 4,row 5', 'history_limit');
 
 # ---- no free worker slot
-$node->safe_psql('postgres', "ALTER SYSTEM SET max_worker_processes = 2");
+$node->safe_psql('postgres', "ALTER SYSTEM SET max_worker_processes = 3");
 $node->restart;
 wait_for($node, "SELECT state = 'running' FROM ese_instance WHERE instance_id = $one");
 $dbh = EseClient::connect_to(dsn($node));
