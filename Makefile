@@ -73,7 +73,7 @@ SAN ?=
 SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
 
 .PHONY: setup demo test test-built check-unit check-boundary check-regress \
-	check-isolation check-tap indent indent-check bench-clean
+	check-isolation check-tap indent indent-check
 
 setup:
 	@dev/setup.sh
@@ -135,3 +135,11 @@ check-tap:
 	PATH="$(BINDIR):$$PATH" PG_REGRESS=$(PGXS_DIR)/src/test/regress/pg_regress \
 		TESTDIR="$(CURDIR)" PGPORT=65432 \
 		prove --timer -I $(PGXS_DIR)/src/test/perl -I test/lib $(PROVE_FLAGS) $(PROVE_TESTS)
+
+# ---- format
+
+indent:
+	@dev/indent.sh
+
+indent-check:
+	@dev/indent.sh --check

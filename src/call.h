@@ -51,7 +51,7 @@ typedef struct Request
 	int32		handle;
 	int64		number;
 	Client		client;
-	char		text[MAXPGPATH];
+	char text[	MAXPGPATH];
 } Request;
 
 typedef struct Answer

@@ -31,6 +31,7 @@ PGDLLEXPORT Datum ese_open_file_instance(PG_FUNCTION_ARGS);
 PGDLLEXPORT Datum ese_close_file_instance(PG_FUNCTION_ARGS);
 PGDLLEXPORT Datum ese_get_log_info_instance(PG_FUNCTION_ARGS);
 PGDLLEXPORT Datum ese_end_external_backup_instance(PG_FUNCTION_ARGS);
+
 PG_FUNCTION_INFO_V1(ese_begin_external_backup_instance);
 PG_FUNCTION_INFO_V1(ese_backup_id);
 PG_FUNCTION_INFO_V1(ese_get_attach_info_instance);

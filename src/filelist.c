@@ -467,7 +467,7 @@ read_tablespace_map(Scan *scan, const char *map)
 void
 filelist_scan(FileList *list, const char *tablespace_map, bool from_standby)
 {
-	Scan		scan = {.list = list, .from_standby = from_standby};
+	Scan		scan = {.list = list,.from_standby = from_standby};
 
 	read_tablespace_map(&scan, tablespace_map);
 	scan_directory(&scan, "");

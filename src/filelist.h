@@ -40,7 +40,8 @@ typedef enum FileStatus
 typedef struct FileEntry
 {
 	char	   *name;
-	int64		size;			/* as listed; from the first open on, as opened */
+	int64		size;			/* as listed; from the first open on, as
+								 * opened */
 	pg_time_t	modified;
 	Oid			database;		/* InvalidOid where none */
 	Oid			tablespace;

@@ -64,7 +64,7 @@ finding_read(int32 instance_id, int *count)
 static void
 write_findings(int32 instance_id, const Finding *findings, int count)
 {
-	ByteBuffer		record = {0};
+	ByteBuffer	record = {0};
 	int			first = Max(0, count - MAX_FINDINGS);
 
 	record_begin(&record);

@@ -173,7 +173,7 @@ history_read(int32 instance_id, int *count)
 static void
 write_rows(int32 instance_id, const HistoryRow *rows, int count, int64 limit)
 {
-	ByteBuffer		record = {0};
+	ByteBuffer	record = {0};
 	int			first = count > limit ? count - (int) limit : 0;
 
 	record_begin(&record);

@@ -99,6 +99,6 @@ extern void history_remove(int32 instance_id);
 
 extern const char *history_kind_name(int64 kind);
 extern const char *history_status_name(int64 status);
-extern const char *history_cause_name(int64 cause);	/* NULL for none */
+extern const char *history_cause_name(int64 cause); /* NULL for none */
 
 #endif							/* ESE_HISTORY_H */

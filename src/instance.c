@@ -31,6 +31,7 @@ PGDLLEXPORT Datum ese_set_system_parameter(PG_FUNCTION_ARGS);
 PGDLLEXPORT Datum ese_get_system_parameter(PG_FUNCTION_ARGS);
 PGDLLEXPORT Datum ese_init(PG_FUNCTION_ARGS);
 PGDLLEXPORT Datum ese_term(PG_FUNCTION_ARGS);
+
 PG_FUNCTION_INFO_V1(ese_create_instance);
 PG_FUNCTION_INFO_V1(ese_drop_instance);
 PG_FUNCTION_INFO_V1(ese_instance_id);

@@ -197,16 +197,14 @@ add_wal_ranges(Manifest *manifest, const CompatBackup *mode)
 	{
 		TimeLineHistoryEntry *timeline = lfirst(cell);
 		bool		is_first = timeline->tli == mode->start_timeline;
+		ManifestWalRange range;
 
 		if (end <= timeline->begin && !is_first)
 			continue;			/* nothing of it was used */
-		manifest_add_wal_range(manifest, &(ManifestWalRange)
-							   {
-								   .timeline = timeline->tli,
-								   .start_lsn = is_first ? mode->start_lsn :
-								   timeline->begin,
-								   .end_lsn = end
-							   });
+		range.timeline = timeline->tli;
+		range.start_lsn = is_first ? mode->start_lsn : timeline->begin;
+		range.end_lsn = end;
+		manifest_add_wal_range(manifest, &range);
 		if (is_first)
 			return;
 		end = timeline->begin;

@@ -419,11 +419,11 @@ settle_entry(Worker *worker, OpenFile *file)
 		drop_resume(entry);
 		backup_note_failure(worker, entry, ring->error.jet);
 		if (ring->error.jet == JET_errReadVerifyFailure)
-			finding_add(worker->instance, worker->backup->id,
-						&(DamagedPage)
-						{
-							entry, ring->error.block
-						}, 1);
+		{
+			DamagedPage page = {entry, ring->error.block};
+
+			finding_add(worker->instance, worker->backup->id, &page, 1);
+		}
 	}
 	else if (position == (uint64) entry->size)
 		count_as_read(worker, file);
@@ -528,12 +528,12 @@ take_findings(Worker *worker)
 	while (count < lengthof(pages) &&
 		   eng_next_finding(worker->engine, &finding))
 	{
-		if (worker->backup != NULL &&
-			finding.tag < (uint32) worker->backup->attach.count)
-			pages[count++] = (DamagedPage)
-		{
-			&worker->backup->attach.entries[finding.tag], finding.block
-		};
+		if (worker->backup == NULL ||
+			finding.tag >= (uint32) worker->backup->attach.count)
+			continue;
+		pages[count].entry = &worker->backup->attach.entries[finding.tag];
+		pages[count].block = finding.block;
+		count++;
 	}
 	if (count > 0)
 		finding_add(worker->instance, worker->backup->id, pages, count);

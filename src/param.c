@@ -40,7 +40,6 @@ struct ParamInfo
 
 #define CPUS (-1)
 #define AT(field) offsetof(Parameters, field)
-
 /* INDENT OFF */
 static const ParamInfo params_table[] = {
 	{"circular_log", TYPE_BOOL, CHANGE_STOPPED, AT(circular_log), 0, 1, 1, "",
@@ -210,7 +209,7 @@ parse_bytes(const char *text, int64 *value)
 
 	errno = 0;
 	number = strtoll(text, &end, 10);
-	if (end == text || errno != 0 || number < 0)
+	if (end == text ||errno != 0 || number < 0)
 		return false;
 	while (*end == ' ')
 		end++;

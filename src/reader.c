@@ -34,6 +34,7 @@
 #define WAIT_STEP_MS 1000
 
 PGDLLEXPORT Datum ese_read_file_instance(PG_FUNCTION_ARGS);
+
 PG_FUNCTION_INFO_V1(ese_read_file_instance);
 
 /* One call. */

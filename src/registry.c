@@ -187,7 +187,7 @@ registry_load(void)
 void
 registry_save(void)
 {
-	ByteBuffer		record = {0};
+	ByteBuffer	record = {0};
 	Identity	here;
 	int			count = 0;
 

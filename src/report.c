@@ -24,7 +24,7 @@ sqlstate_of(const char *text)
 int
 jet_errcode(int jet)
 {
-	char		text[6];
+	char text[	6];
 
 	if (!jet_sqlstate_text(jet, text))
 		return errcode(ERRCODE_INTERNAL_ERROR);
@@ -79,6 +79,7 @@ PGDLLEXPORT Datum ese_grbit(PG_FUNCTION_ARGS);
 PGDLLEXPORT Datum ese_check(PG_FUNCTION_ARGS);
 PGDLLEXPORT Datum ese_errors(PG_FUNCTION_ARGS);
 PGDLLEXPORT Datum ese_constants(PG_FUNCTION_ARGS);
+
 PG_FUNCTION_INFO_V1(ese_error_name);
 PG_FUNCTION_INFO_V1(ese_grbit);
 PG_FUNCTION_INFO_V1(ese_check);

@@ -26,6 +26,7 @@
 #define WAIT_STEP_MS 1000
 
 PGDLLEXPORT Datum ese_stop_backup_instance(PG_FUNCTION_ARGS);
+
 PG_FUNCTION_INFO_V1(ese_stop_backup_instance);
 
 /* Wake every session that waits for a frame of this instance. */
@@ -141,8 +142,8 @@ describe_end(EseInstance *instance, int64 backup)
 							rows[i].reason[0] ? ": " : "", rows[i].reason);
 	}
 	return text ? text :
-		psprintf("Backup %lld is not in the history of this instance.",
-				 (long long) backup);
+				psprintf("Backup %lld is not in the history of this instance.",
+						 (long long) backup);
 }
 
 void

@@ -35,6 +35,7 @@ PGDLLEXPORT Datum ese_backup_handle_rows(PG_FUNCTION_ARGS);
 PGDLLEXPORT Datum ese_backup_history_rows(PG_FUNCTION_ARGS);
 PGDLLEXPORT Datum ese_checksum_failure_rows(PG_FUNCTION_ARGS);
 PGDLLEXPORT Datum ese_stream_buffers_rows(PG_FUNCTION_ARGS);
+
 PG_FUNCTION_INFO_V1(ese_stream_buffers_rows);
 PG_FUNCTION_INFO_V1(ese_instance_rows);
 PG_FUNCTION_INFO_V1(ese_system_parameter_rows);

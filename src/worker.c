@@ -140,7 +140,7 @@ worker_allow_interrupt(bool allow)
 bool
 worker_server_is_stopping(void)
 {
-	char		text[MAXPGPATH];
+	char text[	MAXPGPATH];
 	int			fd = open("postmaster.pid", O_RDONLY | O_CLOEXEC);
 	ssize_t		length;
 
@@ -150,7 +150,8 @@ worker_server_is_stopping(void)
 	close(fd);
 	if (length < 0)
 		return false;
-	text[length] = '\0';
+	text[		length] = '\0';
+
 	return strstr(text, PM_STATUS_STOPPING) != NULL;
 }
 
@@ -159,7 +160,7 @@ worker_show_activity(Worker *worker)
 {
 	EseInstance *instance = worker->instance;
 	BackupStatus *status = &instance->backup;
-	char		text[256];
+	char text[	256];
 
 	if (status->protocol.phase == PHASE_NONE)
 	{

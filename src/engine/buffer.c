@@ -37,7 +37,7 @@ buffer_append(ByteBuffer *buffer, const void *data, size_t length)
 void
 buffer_format(ByteBuffer *buffer, const char *format,...)
 {
-	char		text[512];
+	char text[	512];
 	va_list		args;
 	int			length;
 

@@ -39,8 +39,8 @@ typedef enum VerifyMode
 /* What a job reads. */
 typedef struct EngSource
 {
-	int			fd;				/* owned by the job from eng_job_open() on;
-								 * -1 to read from memory */
+	int			fd;				/* owned by the job from eng_job_open() on; -1
+								 * to read from memory */
 	const char *memory;			/* stays valid until the job is closed */
 	VerifyMode	verify;			/* OFF unless these are relation pages */
 	uint32_t	first_block;	/* block number of the file's first page */

@@ -42,7 +42,7 @@ const JetConstantInfo jet_constants[] = {
 };
 
 const size_t jet_constant_count =
-	sizeof(jet_constants) / sizeof(jet_constants[0]);
+sizeof(jet_constants) / sizeof(jet_constants[0]);
 
 const JetErrorInfo *
 jet_error_find(int number)

@@ -63,11 +63,14 @@ static JobOutcome
 fail(EngJob *job, int jet, int sys_errno, uint32_t block, uint64_t offset)
 {
 	uint32_t	open = RING_OPEN;
-
-	job->ring->error = (EngError)
-	{
-		.jet = jet, .sys_errno = sys_errno, .block = block, .offset = offset
+	EngError	error = {
+		.jet = jet,
+		.sys_errno = sys_errno,
+		.block = block,
+		.offset = offset,
 	};
+
+	job->ring->error = error;
 	atomic_compare_exchange_strong(&job->ring->state, &open, RING_FAILED);
 	return JOB_PARK;
 }
@@ -193,10 +196,7 @@ verify_frame(EngJob *job, EngShared *shared, char *frame, size_t length,
 		}
 		if (job->source.verify == VERIFY_ERROR)
 			return fail(job, JET_errReadVerifyFailure, 0, block, page_offset);
-		if (!eng_add_finding(job->engine, &(EngFinding)
-							 {
-								 .tag = job->source.tag, .block = block
-							 }))
+		if (!eng_add_finding(job->engine, job->source.tag, block))
 			return JOB_PARK;	/* the owner starts us when it has made room */
 
 		/* the owner's answer was about this page only */

@@ -79,7 +79,7 @@ extern bool job_digest_at(EngJob *job, const EngShared *shared,
  * (false: no room now).
  */
 extern void eng_notify(Engine *engine);
-extern bool eng_add_finding(Engine *engine, const EngFinding *finding);
+extern bool eng_add_finding(Engine *engine, uint32_t tag, uint32_t block);
 
 /* Sleep until 'until' or until the engine is stopped. */
 extern void eng_wait_until(Engine *engine, uint64_t until);

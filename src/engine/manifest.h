@@ -21,7 +21,7 @@
 
 typedef struct Manifest
 {
-	ByteBuffer		text;
+	ByteBuffer text;
 	bool		first;			/* no element of the current list yet */
 } Manifest;
 

@@ -22,15 +22,17 @@
 #define CHECKSUM_MASK 0xFFFF0000u
 
 /* The start values of the columns: part of the on-disk format. */
-static const uint32_t column_seed[COLUMNS] __attribute__((aligned(32))) = {
+static const uint32_t column_seed[COLUMNS]
+__attribute__((aligned(32))) =
+{
 	0x5B1F36E9, 0xB8525960, 0x02AB50AA, 0x1DE66D2A,
-	0x79FF467A, 0x9BB9F8A3, 0x217E7CD2, 0x83E13D2C,
-	0xF8D4474F, 0xE39EB970, 0x42C6AE16, 0x993216FA,
-	0x7B093B5D, 0x98DAFF3C, 0xF718902A, 0x0B1C9CDB,
-	0xE58F764B, 0x187636BC, 0x5D7B3BB1, 0xE73DE7DE,
-	0x92BEC979, 0xCCA6C0B2, 0x304A0979, 0x85AA43D4,
-	0x783125BB, 0x6CA8EAA2, 0xE407EAC6, 0x4B5CFC3E,
-	0x9FBF8C76, 0x15CA20BE, 0xF2CA9FD3, 0x959BD756
+		0x79FF467A, 0x9BB9F8A3, 0x217E7CD2, 0x83E13D2C,
+		0xF8D4474F, 0xE39EB970, 0x42C6AE16, 0x993216FA,
+		0x7B093B5D, 0x98DAFF3C, 0xF718902A, 0x0B1C9CDB,
+		0xE58F764B, 0x187636BC, 0x5D7B3BB1, 0xE73DE7DE,
+		0x92BEC979, 0xCCA6C0B2, 0x304A0979, 0x85AA43D4,
+		0x783125BB, 0x6CA8EAA2, 0xE407EAC6, 0x4B5CFC3E,
+		0x9FBF8C76, 0x15CA20BE, 0xF2CA9FD3, 0x959BD756
 };
 
 /* Fold the columns and mix in the block number; never zero. */
@@ -101,9 +103,9 @@ __attribute__((target("avx2")))
 uint16_t
 page_checksum_avx2(const void *page, uint32_t block)
 {
-	const __m256i *row = page;
-	const __m256i *seed = (const __m256i *) column_seed;
-	const __m256i no_checksum =
+	const		__m256i *row = page;
+	const		__m256i *seed = (const __m256i *) column_seed;
+	const		__m256i no_checksum =
 		_mm256_set_epi32(-1, -1, -1, -1, -1, (int) CHECKSUM_MASK, -1, -1);
 	__m256i		c0 = seed[0];
 	__m256i		c1 = seed[1];

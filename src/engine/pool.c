@@ -135,11 +135,11 @@ thread_main(void *arg)
 static struct timespec
 to_timespec(uint64_t ns)
 {
-	return (struct timespec)
-	{
-		.tv_sec = (time_t) (ns / NS_PER_SECOND),
-			.tv_nsec = (long) (ns % NS_PER_SECOND)
-	};
+	struct timespec time;
+
+	time.tv_sec = (time_t) (ns / NS_PER_SECOND);
+	time.tv_nsec = (long) (ns % NS_PER_SECOND);
+	return time;
 }
 
 static void
@@ -281,14 +281,20 @@ eng_drain_events(Engine *engine)
 }
 
 bool
-eng_add_finding(Engine *engine, const EngFinding *finding)
+eng_add_finding(Engine *engine, uint32_t tag, uint32_t block)
 {
 	bool		room;
 
 	pthread_mutex_lock(&engine->mutex);
 	room = engine->findings_in - engine->findings_out < MAX_FINDINGS;
 	if (room)
-		engine->findings[engine->findings_in++ % MAX_FINDINGS] = *finding;
+	{
+		EngFinding *finding =
+			&engine->findings[engine->findings_in++ % MAX_FINDINGS];
+
+		finding->tag = tag;
+		finding->block = block;
+	}
 	pthread_mutex_unlock(&engine->mutex);
 	eng_notify(engine);
 	return room;

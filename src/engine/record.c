@@ -122,7 +122,8 @@ record_get_string(RecordReader *reader, char *text, size_t size)
 {
 	uint64_t	length = (uint64_t) record_get_int(reader);
 
-	text[0] = '\0';
+	text[		0] = '\0';
+
 	if (reader->bad || length >= size ||
 		length > (uint64_t) (reader->end - reader->next) ||
 		memchr(reader->next, '\0', length) != NULL)
@@ -131,7 +132,8 @@ record_get_string(RecordReader *reader, char *text, size_t size)
 		return;
 	}
 	memcpy(text, reader->next, length);
-	text[length] = '\0';
+	text[		length] = '\0';
+
 	reader->next += length;
 }
 

@@ -66,8 +66,7 @@ typedef struct EngError
 typedef enum RingState
 {
 	RING_FREE,					/* no handle; next: OPEN */
-	RING_OPEN,					/* being filled or read; next: FAILED,
-								 * CLOSING */
+	RING_OPEN,					/* being filled or read; next: FAILED, CLOSING */
 	RING_FAILED,				/* the job gave up; what was produced before
 								 * can be read; next: CLOSING */
 	RING_CLOSING,				/* nothing may be read; next: FREE */

@@ -65,6 +65,30 @@ make_file(size_t size, char **contents)
 	return fd;
 }
 
+static EngSource
+from_file(int fd)
+{
+	EngSource	source = {.fd = fd};
+
+	return source;
+}
+
+static EngSource
+from_relation(int fd, VerifyMode verify)
+{
+	EngSource	source = {.fd = fd,.verify = verify,.tag = 5};
+
+	return source;
+}
+
+static EngSource
+from_memory(const char *memory)
+{
+	EngSource	source = {.fd = -1,.memory = memory};
+
+	return source;
+}
+
 /* Open handle number i on a file. */
 static void
 open_handle(int i, EngSource source, uint64_t size, uint64_t base,
@@ -173,10 +197,7 @@ test_sizes(void)
 		int			fd = make_file(sizes[s], &contents);
 		bool		good;
 
-		open_handle(0, (EngSource)
-					{
-						.fd = fd
-					}, sizes[s], 0, NULL);
+		open_handle(0, from_file(fd), sizes[s], 0, NULL);
 		good = read_rest(0, 0, contents);
 		settle(0);
 		ok(good && digest_is(0, sizes[s], contents),
@@ -194,6 +215,14 @@ typedef struct Reader
 	const char *contents;
 	bool		good;
 } Reader;
+
+static Reader
+new_reader(int handle, const char *contents)
+{
+	Reader		reader = {handle, contents, false};
+
+	return reader;
+}
 
 static void *
 reader_main(void *arg)
@@ -238,16 +267,10 @@ test_many_handles(void)
 
 	open_engine(2);
 	for (int i = 0; i < HANDLES; i++)
-		open_handle(i, (EngSource)
-					{
-						.fd = make_file(size, &contents[i])
-					}, size, 0, NULL);
+		open_handle(i, from_file(make_file(size, &contents[i])), size, 0, NULL);
 	for (int i = 1; i < HANDLES; i++)
 	{
-		readers[i] = (Reader)
-		{
-			i, contents[i], false
-		};
+		readers[i] = new_reader(i, contents[i]);
 		pthread_create(&threads[i], NULL, reader_main, &readers[i]);
 	}
 	/* the owner's part: start what has room again */
@@ -295,10 +318,7 @@ test_rewind(void)
 	bool		good;
 
 	open_engine(1);
-	open_handle(0, (EngSource)
-				{
-					.fd = fd
-				}, size, 0, NULL);
+	open_handle(0, from_file(fd), size, 0, NULL);
 	good = await_frame(0, 1) == RING_READY;
 	(void) ring_retire(&rings[0], 1);
 	ring_request(&rings[0], RING_MARK, mark);
@@ -341,10 +361,7 @@ test_resume(void)
 	bool		good;
 
 	open_engine(1);
-	open_handle(0, (EngSource)
-				{
-					.fd = make_file(size, &contents)
-				}, size, 0, NULL);
+	open_handle(0, from_file(make_file(size, &contents)), size, 0, NULL);
 	good = await_frame(0, 1) == RING_READY;
 	(void) ring_retire(&rings[0], 1);
 	ring_close(&rings[0]);
@@ -354,10 +371,7 @@ test_resume(void)
 	close_handle(0);
 	free(contents);
 
-	open_handle(0, (EngSource)
-				{
-					.fd = make_file(size, &contents)
-				}, size, at, &state);
+	open_handle(0, from_file(make_file(size, &contents)), size, at, &state);
 	good = good && read_rest(0, at, contents);
 	settle(0);
 	ok(good && digest_is(0, size, contents), "a file read in two goes");
@@ -377,10 +391,7 @@ test_stop(void)
 	eng_set_rate(engine, 4 * ENG_FRAME_SIZE);
 	for (int i = 0; i < 4; i++)
 	{
-		open_handle(i, (EngSource)
-					{
-						.fd = make_file(size, &contents)
-					}, size, 0, NULL);
+		open_handle(i, from_file(make_file(size, &contents)), size, 0, NULL);
 		free(contents);
 	}
 	nap();
@@ -397,10 +408,7 @@ test_stop(void)
 	eng_set_rate(engine, 0);
 	eng_begin(engine, UINT64_MAX, DIGEST_CRC32C);
 	eng_set_hold(engine, true);
-	open_handle(0, (EngSource)
-				{
-					.fd = make_file(size, &contents)
-				}, size, 0, NULL);
+	open_handle(0, from_file(make_file(size, &contents)), size, 0, NULL);
 	while (eng_running(engine) == 0)
 		nap();
 	eng_stop(engine);
@@ -460,19 +468,13 @@ test_verification(void)
 	int			findings = 0;
 
 	open_engine(1);
-	open_handle(0, (EngSource)
-				{
-					.fd = dup(fd),.verify = VERIFY_ERROR
-				}, 100 * ENG_PAGE_SIZE, 0, NULL);
+	open_handle(0, from_relation(dup(fd), VERIFY_ERROR), 100 * ENG_PAGE_SIZE, 0, NULL);
 	ok(read_rest(0, 0, contents), "good pages are read");
 	close_handle(0);
 
 	damage(contents, fd, 70);
 	damage(contents, fd, 71);
-	open_handle(0, (EngSource)
-				{
-					.fd = dup(fd),.verify = VERIFY_ERROR
-				}, 100 * ENG_PAGE_SIZE, 0, NULL);
+	open_handle(0, from_relation(dup(fd), VERIFY_ERROR), 100 * ENG_PAGE_SIZE, 0, NULL);
 	ok(!read_rest(0, 0, contents), "a damaged page ends the file");
 	ok(atomic_load(&rings[0].state) == RING_FAILED &&
 	   rings[0].error.jet == JET_errReadVerifyFailure &&
@@ -481,10 +483,7 @@ test_verification(void)
 	   "what came before it was delivered");
 	close_handle(0);
 
-	open_handle(0, (EngSource)
-				{
-					.fd = dup(fd),.verify = VERIFY_REPORT,.tag = 5
-				}, 100 * ENG_PAGE_SIZE, 0, NULL);
+	open_handle(0, from_relation(dup(fd), VERIFY_REPORT), 100 * ENG_PAGE_SIZE, 0, NULL);
 	ok(read_rest(0, 0, contents), "or is delivered and reported");
 	while (eng_next_finding(engine, &finding))
 		findings += finding.tag == 5 && (finding.block == 70 || finding.block == 71);
@@ -492,22 +491,16 @@ test_verification(void)
 	close_handle(0);
 
 	/* a page of the future: the limit is asked for before judging it */
-	contents[(size_t) 3 * ENG_PAGE_SIZE + 4] = 100;	/* LSN 0/64 */
+	contents[(size_t) 3 * ENG_PAGE_SIZE + 4] = 100; /* LSN 0/64 */
 	damage(contents, fd, 3);
 	eng_begin(engine, 50, DIGEST_CRC32C);
 	eng_set_lsn_limit(engine, 60);
-	open_handle(0, (EngSource)
-				{
-					.fd = dup(fd),.verify = VERIFY_ERROR
-				}, 60 * ENG_PAGE_SIZE, 0, NULL);
+	open_handle(0, from_relation(dup(fd), VERIFY_ERROR), 60 * ENG_PAGE_SIZE, 0, NULL);
 	ok(read_rest(0, 0, contents), "a page written since is good, once the limit is known");
 	close_handle(0);
-	contents[(size_t) 3 * ENG_PAGE_SIZE + 5] = 100;	/* LSN 0/6464 */
+	contents[(size_t) 3 * ENG_PAGE_SIZE + 5] = 100; /* LSN 0/6464 */
 	damage(contents, fd, 3);
-	open_handle(0, (EngSource)
-				{
-					.fd = dup(fd),.verify = VERIFY_ERROR
-				}, 60 * ENG_PAGE_SIZE, 0, NULL);
+	open_handle(0, from_relation(dup(fd), VERIFY_ERROR), 60 * ENG_PAGE_SIZE, 0, NULL);
 	ok(!read_rest(0, 0, contents) && rings[0].error.block == 3,
 	   "one beyond the newest WAL is not");
 	close_handle(0);
@@ -524,19 +517,13 @@ test_errors(void)
 	char	   *contents;
 
 	open_engine(1);
-	open_handle(0, (EngSource)
-				{
-					.fd = fd
-				}, 100, 0, NULL);
+	open_handle(0, from_file(fd), 100, 0, NULL);
 	ok(await_frame(0, 0) == RING_BROKEN &&
 	   rings[0].error.jet == JET_errDiskIO && rings[0].error.sys_errno == EISDIR,
 	   "a read error is kept with its errno");
 	close_handle(0);
 
-	open_handle(0, (EngSource)
-				{
-					.fd = -1,.memory = memory
-				}, sizeof(memory), 0, NULL);
+	open_handle(0, from_memory(memory), sizeof(memory), 0, NULL);
 	ok(read_rest(0, 0, memory), "a file in memory");
 	close_handle(0);
 
@@ -544,10 +531,7 @@ test_errors(void)
 	fd = make_file(10000, &contents);
 	contents = realloc(contents, 400000);
 	memset(contents + 10000, 0, 390000);
-	open_handle(0, (EngSource)
-				{
-					.fd = fd
-				}, 400000, 0, NULL);
+	open_handle(0, from_file(fd), 400000, 0, NULL);
 	ok(read_rest(0, 0, contents), "what was cut off is read as zeros");
 	settle(0);
 	ok(digest_is(0, 400000, contents), "and digested as such");
@@ -563,10 +547,7 @@ test_claims(void)
 	static const char memory[] = "x";
 
 	open_engine(1);
-	open_handle(0, (EngSource)
-				{
-					.fd = -1,.memory = memory
-				}, 1, 0, NULL);
+	open_handle(0, from_memory(memory), 1, 0, NULL);
 	ok(ring_claim(&rings[0], 7, &holder), "a claim");
 	ok(!ring_claim(&rings[0], 8, &holder) && holder == 7,
 	   "a second one is refused, and says who has it");

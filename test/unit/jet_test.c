@@ -7,7 +7,7 @@
 static void
 test_errors(void)
 {
-	char		text[6];
+	char text[	6];
 	int			doubles = 0;
 	int			incomplete = 0;
 

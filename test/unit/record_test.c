@@ -26,7 +26,7 @@ test_round_trip(void)
 {
 	ByteBuffer	record = make_record();
 	RecordReader reader;
-	char		text[6];
+	char text[	6];
 
 	ok(record_open(&reader, record.data, record.length, MAGIC, 3) == RECORD_OK,
 	   "a record opens");
@@ -47,12 +47,12 @@ test_refusals(void)
 {
 	ByteBuffer	record = make_record();
 	RecordReader reader;
-	char		text[5];
+	char text[	5];
 	int			accepted = 0;
 
 	ok(record_open(&reader, record.data, 10, MAGIC, 3) == RECORD_TOO_SHORT,
 	   "too short");
-	ok(record_open(&reader, record.data, record.length, MAGIC + 1, 3) ==
+	ok(record_open(&reader, record.data, record.length, MAGIC +1, 3) ==
 	   RECORD_WRONG_MAGIC, "foreign");
 	ok(record_open(&reader, record.data, record.length, MAGIC, 4) ==
 	   RECORD_WRONG_VERSION, "of another version");
@@ -86,7 +86,7 @@ test_random_bodies(void)
 	{
 		ByteBuffer	record = {0};
 		RecordReader reader;
-		char		text[16];
+		char text[	16];
 		char	   *exact;
 		int			length = (int) (next_random(&seed) % 64);
 

@@ -79,7 +79,7 @@ test_random_names(void)
 static void
 test_escapes(void)
 {
-	char		text[64];
+	char text[	64];
 	char		bytes[64];
 	unsigned	seed = 4;
 	int			wrong = 0;
