@@ -123,6 +123,13 @@ backup_refuse(Worker *worker, Call *call, ProtocolCall protocol_call)
 	return true;
 }
 
+XLogRecPtr
+backup_current_lsn(void)
+{
+	return RecoveryInProgress() ? GetXLogReplayRecPtr(NULL) :
+		GetXLogInsertRecPtr();
+}
+
 /* What Begin needs of the server; true when it was refused. */
 static bool
 refuse_begin(Worker *worker, Call *call)
@@ -391,6 +398,7 @@ backup_begin(Worker *worker, Call *call)
 		undo_begin(worker, call);
 		return;
 	}
+	eng_set_lsn_limit(worker->engine, backup_current_lsn());
 	eng_begin(worker->engine, worker->backup->mode.start_lsn,
 			  (DigestKind) params->manifest_checksums);
 	publish_begun(worker);
@@ -821,8 +829,7 @@ static StopCause
 cause_of_exit(Backup *backup)
 {
 	XLogRecPtr	restart = InvalidXLogRecPtr;
-	XLogRecPtr	now = RecoveryInProgress() ? GetXLogReplayRecPtr(NULL) :
-		GetXLogInsertRecPtr();
+	XLogRecPtr	now = backup_current_lsn();
 
 	if (MyReplicationSlot != NULL)
 	{

@@ -94,6 +94,9 @@ extern void backup_tick(Worker *worker);
 extern void backup_die_early(Worker *worker);
 extern void backup_die_late(Worker *worker);
 
+/* How far WAL has been written, or on a standby replayed. */
+extern XLogRecPtr backup_current_lsn(void);
+
 /* A file has failed for good; the first one is remembered for End. */
 extern void backup_note_failure(Worker *worker, FileEntry *entry, int error);
 

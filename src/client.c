@@ -15,7 +15,6 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
 #include "engine/jet.h"
@@ -87,34 +86,6 @@ set_label(Request *request, FunctionCallInfo fcinfo, int arg)
 	strlcpy(request->text, label, sizeof(request->text));
 }
 
-/*
- * While another Begin waits for its checkpoint the worker serves nobody: say
- * so at once instead of queueing behind it.
- */
-static void
-refuse_while_starting(EseInstance *instance)
-{
-	HistoryRow	row;
-	bool		starting;
-
-	LWLockAcquire(instance_lock(instance), LW_SHARED);
-	starting = instance->backup.protocol.phase == PHASE_STARTING;
-	row = instance->backup.row;
-	LWLockRelease(instance_lock(instance));
-	if (starting)
-		ereport(ERROR,
-				(jet_errcode(JET_errBackupInProgress),
-				 errmsg("a backup of instance \"%s\" is already being started",
-						instance->name),
-				 jet_errdetail(JET_errBackupInProgress,
-							   psprintf("Backup %lld, label \"%s\", was begun by %s at %s.",
-										(long long) row.backup_id, row.label,
-										row.begun_by,
-										timestamptz_to_str(row.started_at))),
-				 errhint("Wait for it, or stop it with ese_stop_backup_instance(%d).",
-						 instance->id)));
-}
-
 /* ese_begin_external_backup_instance(instance, grbit, label) → integer */
 Datum
 ese_begin_external_backup_instance(PG_FUNCTION_ARGS)
@@ -129,7 +100,7 @@ ese_begin_external_backup_instance(PG_FUNCTION_ARGS)
 	request.grbit = PG_GETARG_INT32(1);
 	set_label(&request, fcinfo, 2);
 	client_describe(&request.client);
-	refuse_while_starting(instance);
+	instance_refuse_starting(instance);
 	call_execute(instance, &request, &answer, NULL);
 	PG_RETURN_INT32(JET_errSuccess);
 }

@@ -45,11 +45,12 @@ free_handle(EseHandle *handle)
 		put_frame(handle->ring.slot[i]);
 	handle->ring.nframes = 0;
 	handle->instance_id = 0;
+	ese_shared->zombies -= handle->zombie;
 	handle->zombie = false;
 	ring_free(&handle->ring);
 }
 
-/* Free the zombies whose readers have let go. */
+/* The frame lock is held. */
 static void
 sweep_zombies(void)
 {
@@ -62,6 +63,16 @@ sweep_zombies(void)
 			ring_claim(&handle->ring, RING_CLAIM_OWNER, &holder))
 			free_handle(handle);
 	}
+}
+
+void
+frame_sweep_zombies(void)
+{
+	if (ese_shared->zombies == 0)
+		return;
+	LWLockAcquire(frame_lock(), LW_EXCLUSIVE);
+	sweep_zombies();
+	LWLockRelease(frame_lock());
 }
 
 bool
@@ -169,7 +180,10 @@ put_handle(EseHandle *handle, bool have_claim)
 		ring_claim(&handle->ring, RING_CLAIM_OWNER, &holder))
 		free_handle(handle);
 	else
+	{
 		handle->zombie = true;
+		ese_shared->zombies++;
+	}
 }
 
 void

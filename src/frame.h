@@ -44,6 +44,9 @@ extern void frame_put_handle(EseInstance *instance, EseHandle *handle,
 /* Put all handles of an instance: its former worker is dead. */
 extern void frame_put_all_handles(EseInstance *instance);
 
+/* Free the zombies whose sessions have let go. */
+extern void frame_sweep_zombies(void);
+
 /* The handle of a number, or NULL when it is no open handle of it. */
 extern EseHandle *frame_find_handle(EseInstance *instance, int32 number);
 

@@ -11,6 +11,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
 #include "compat.h"
@@ -20,6 +21,7 @@
 #include "instance.h"
 #include "registry.h"
 #include "report.h"
+#include "stop.h"
 #include "worker.h"
 
 #define WAIT_STEP_MS 1000
@@ -98,6 +100,30 @@ instance_get_running(FunctionCallInfo fcinfo, int arg)
 				 jet_errdetail(JET_errNotInitialized, NULL),
 				 errhint("Start it with ese_init(%d).", instance->id)));
 	return instance;
+}
+
+void
+instance_refuse_starting(EseInstance *instance)
+{
+	HistoryRow	row;
+	bool		starting;
+
+	LWLockAcquire(instance_lock(instance), LW_SHARED);
+	starting = instance->backup.protocol.phase == PHASE_STARTING;
+	row = instance->backup.row;
+	LWLockRelease(instance_lock(instance));
+	if (starting)
+		ereport(ERROR,
+				(jet_errcode(JET_errBackupInProgress),
+				 errmsg("a backup of instance \"%s\" is already being started",
+						instance->name),
+				 jet_errdetail(JET_errBackupInProgress,
+							   psprintf("Backup %lld, label \"%s\", was begun by %s at %s.",
+										(long long) row.backup_id, row.label,
+										row.begun_by,
+										timestamptz_to_str(row.started_at))),
+				 errhint("Wait for it, or stop it with ese_stop_backup_instance(%d).",
+						 instance->id)));
 }
 
 /* Text of an argument, or NULL. */
@@ -498,6 +524,19 @@ wait_until_stopped(EseInstance *instance, int32 id)
 	ConditionVariableCancelSleep();
 }
 
+/* End a Begin that is starting, so that Term need not wait for it. */
+static void
+stop_starting(EseInstance *instance)
+{
+	int64		stopped;
+
+	if (instance->backup.protocol.phase == PHASE_STARTING)
+		(void) stop_request(instance, 0, CAUSE_TERM,
+							JET_errBackupAbortByServer,
+							GetUserNameFromId(GetUserId(), false),
+							"the instance was terminated", &stopped);
+}
+
 /* ese_term(instance, grbit) → integer */
 Datum
 ese_term(PG_FUNCTION_ARGS)
@@ -520,6 +559,12 @@ ese_term(PG_FUNCTION_ARGS)
 	/* a created, never initialised instance: success, as in ESE */
 	if (instance->state == INSTANCE_STOPPED)
 		PG_RETURN_INT32(JET_errSuccess);
+
+	/* the worker takes no call while it waits for a checkpoint */
+	if (request.grbit & (JET_bitTermStopBackup | JET_bitTermAbrupt))
+		stop_starting(instance);
+	else
+		instance_refuse_starting(instance);
 
 	/* a worker that keeps dying would never serve the call */
 	if (instance->state == INSTANCE_FAILED)

@@ -16,6 +16,12 @@ extern EseInstance *instance_get(FunctionCallInfo fcinfo, int arg);
 /* ... that runs, or is about to again; else J1029. */
 extern EseInstance *instance_get_running(FunctionCallInfo fcinfo, int arg);
 
+/*
+ * J0505 while another Begin waits for its checkpoint: the worker serves nobody
+ * then, so say so at once instead of queueing behind it.
+ */
+extern void instance_refuse_starting(EseInstance *instance);
+
 extern const char *instance_state_name(InstanceState state);
 
 /* Set the state under the instance lock, and tell who waits. */

@@ -129,7 +129,8 @@ answer_open_error(Worker *worker, Call *call, FileEntry *entry, int error)
 	if (error == ENOENT)
 		jet = entry->kind == FILE_LOG ? JET_errMissingFileToBackup :
 			JET_errInvalidPath;
-	errno = error;
+	if (jet == JET_errOutOfFileHandles)
+		answer_hint(&call->answer, "Increase max_files_per_process, of which a third is for files like this one.");
 	answer_error(&call->answer, jet, "could not open file \"%s\": %s",
 				 entry->name, strerror(error));
 	if (jet != JET_errOutOfFileHandles)
@@ -148,6 +149,7 @@ open_source(Worker *worker, Call *call, FileEntry *entry)
 {
 	bool		resumed = call->request.number > 0;
 	struct stat st;
+	int			error = 0;
 	int			fd;
 
 	if (entry->contents != NULL)
@@ -159,13 +161,16 @@ open_source(Worker *worker, Call *call, FileEntry *entry)
 	}
 	/* a FIFO put in place of a file must not hang the worker */
 	fd = open(entry->name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+	if (fd < 0 || fstat(fd, &st) != 0)
+		error = errno;
+	else if (!S_ISREG(st.st_mode))
+		error = EINVAL;
+	if (error != 0)
 	{
-		answer_open_error(worker, call, entry,
-						  fd >= 0 && S_ISFIFO(st.st_mode) ? EINVAL : errno);
 		if (fd >= 0)
 			close(fd);
 		ReleaseExternalFD();
+		answer_open_error(worker, call, entry, error);
 		return -1;
 	}
 	/* a file read in two goes keeps the size of the first */
@@ -487,13 +492,6 @@ has_work(EngRing *ring)
 		atomic_load(&ring->base) + produced * ENG_FRAME_SIZE < ring->size;
 }
 
-static XLogRecPtr
-current_lsn(void)
-{
-	return RecoveryInProgress() ? GetXLogReplayRecPtr(NULL) :
-		GetXLogInsertRecPtr();
-}
-
 static void
 pump_file(Worker *worker, OpenFile *file)
 {
@@ -509,7 +507,7 @@ pump_file(Worker *worker, OpenFile *file)
 		!worker->backup->engine_stopped)
 	{
 		if (eng_job_wants_lsn_limit(file->job))
-			eng_set_lsn_limit(worker->engine, current_lsn());
+			eng_set_lsn_limit(worker->engine, backup_current_lsn());
 		if (eng_job_idle(file->job))
 			eng_job_start(file->job);
 	}

@@ -53,8 +53,12 @@ static void
 release_claim(int code, Datum arg)
 {
 	Reading    *reading = (Reading *) DatumGetPointer(arg);
+	EngRing    *ring = &reading->handle->ring;
 
-	ring_release(&reading->handle->ring, MyProcPid);
+	ring_release(ring, MyProcPid);
+	/* a closed handle may wait for just that */
+	if (atomic_load(&ring->state) == RING_CLOSING)
+		worker_wake(reading->instance);
 }
 
 /* Sleep until something happens to the ring, or to the backup. */
@@ -223,6 +227,8 @@ copy_piece(Reading *reading, char *to)
 		if (reading->large && ring_retire(ring, frame))
 			worker_wake(reading->instance);
 		await(reading, false, frame);
+		pg_atomic_write_u64(&reading->instance->last_activity,
+							GetCurrentTimestamp());
 		memcpy(to, ring_bytes(ring, ese_frames, at), stop - at);
 		to += stop - at;
 		at = stop;
@@ -317,6 +323,6 @@ ese_read_file_instance(PG_FUNCTION_ARGS)
 		piece = read_piece(&reading, max_bytes, has_offset, at_offset);
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(release_claim, PointerGetDatum(&reading));
-	ring_release(&reading.handle->ring, MyProcPid);
+	release_claim(0, PointerGetDatum(&reading));
 	PG_RETURN_BYTEA_P(piece);
 }

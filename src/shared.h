@@ -152,6 +152,7 @@ typedef struct EseShared
 	/* frame lock */
 	int			free_frames;
 	int			promised_frames;	/* reserved, but not taken yet */
+	int			zombies;		/* may be read without the lock, as a hint */
 
 	EseInstance instances[FLEXIBLE_ARRAY_MEMBER];
 } EseShared;

@@ -374,8 +374,6 @@ answer_failure(Worker *worker, Call *call)
 			sizeof(call->answer.detail));
 	strlcpy(call->answer.hint, error->hint ? error->hint : "",
 			sizeof(call->answer.hint));
-	strlcpy(worker->instance->failure, call->answer.message,
-			sizeof(worker->instance->failure));
 	MemoryContextSwitchTo(caller);
 	LWLockReleaseAll();
 	(void) call_answer(worker->instance, call);
@@ -488,6 +486,7 @@ work(Worker *worker)
 		CHECK_FOR_INTERRUPTS();
 	}
 	backup_tick(worker);
+	frame_sweep_zombies();
 }
 
 /* Wait for a latch, for the engine, or for the next tick. */
@@ -513,11 +512,41 @@ wait_for_work(Worker *worker)
 	CHECK_FOR_INTERRUPTS();
 }
 
+/* Set up, then work until ese_term() lets the worker go. */
+static void
+run(Worker *worker, int32 id)
+{
+	MemoryContext context;
+
+	context = AllocSetContextCreate(TopMemoryContext, "ese worker",
+									ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(context);
+	set_up(worker, id);
+	while (!worker->leaving)
+	{
+		work(worker);
+		MemoryContextReset(context);
+		if (!worker->leaving)
+			wait_for_work(worker);
+	}
+}
+
+/* Keep why the worker ends: ese_init() and the view ese_instance say it. */
+static void
+keep_failure(EseInstance *instance)
+{
+	MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
+	ErrorData  *error = CopyErrorData();
+
+	strlcpy(instance->failure, error->message ? error->message : "",
+			sizeof(instance->failure));
+	MemoryContextSwitchTo(caller);
+}
+
 void
 ese_worker_main(Datum arg)
 {
 	Worker	   *worker = &worker_state;
-	MemoryContext context;
 
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGINT, handle_interrupt);
@@ -528,17 +557,17 @@ ese_worker_main(Datum arg)
 	/* threads allocate next to nothing, so they need no arenas of their own */
 	mallopt(M_ARENA_MAX, 2);
 	register_persistent_abort_backup_handler();
-	context = AllocSetContextCreate(TopMemoryContext, "ese worker",
-									ALLOCSET_DEFAULT_SIZES);
-	MemoryContextSwitchTo(context);
-	set_up(worker, DatumGetInt32(arg));
-	while (!worker->leaving)
+	PG_TRY();
 	{
-		work(worker);
-		MemoryContextReset(context);
-		if (!worker->leaving)
-			wait_for_work(worker);
+		run(worker, DatumGetInt32(arg));
 	}
+	PG_CATCH();
+	{
+		if (worker->instance != NULL)
+			keep_failure(worker->instance);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	ereport(LOG,
 			(errmsg("instance \"%s\" stopped", worker->instance->name)));
 	proc_exit(0);

@@ -234,6 +234,17 @@ is($node->safe_psql('postgres', 'SELECT status, stop_cause, error_number FROM es
 fails_with($dbh, 'J1029', "SELECT ese_begin_external_backup_instance($id)", 'a stopped instance takes no calls');
 is(EseClient::value($dbh, "SELECT ese_init($id)"), 0, 'and can be started again');
 
+# ---- Term while Begin waits for its checkpoint
+$node->safe_psql('postgres', "SELECT ese_set_system_parameter($id, 'backup_checkpoint', 'spread')");
+$node->safe_psql('postgres', 'UPDATE t SET a = a + 1');
+$dbh->do("SELECT ese_begin_external_backup_instance($id)", { pg_async => 1 });
+wait_for($node, "SELECT count(*) = 1 FROM ese_backup_progress WHERE phase = 'starting'");
+fails_with($other, 'J0505', "SELECT ese_term($id)", 'Term while Begin waits is refused at once');
+is(EseClient::value($other, "SELECT ese_term($id, 4)"), 0, 'or ends it');
+ok(!eval { $dbh->pg_result; 1 } && $dbh->state eq 'J0801', 'Begin fails with J0801');
+is($node->safe_psql('postgres', 'SELECT stop_cause FROM ese_backup_history ORDER BY backup_id DESC LIMIT 1'), 'term', 'the history says why');
+$node->safe_psql('postgres', "SELECT ese_set_system_parameter($id, 'backup_checkpoint', 'default'), ese_init($id)");
+
 # ---- afterwards a whole backup works
 unlink("$data/large");
 EseClient::backup(dsn($node), $id, PostgreSQL::Test::Utils::tempdir() . '/backup', sessions => 2);

@@ -128,6 +128,21 @@ write_state($state);
 $node->start;
 wait_for($node, "SELECT state = 'running' FROM ese_instance WHERE instance_id = $one");
 pass('put back, all is well again');
+my $history = slurp_file("$data/ese/history.$one");
+{
+	open(my $file, '>:raw', "$data/ese/history.$one") or die;
+	print $file substr($history, 0, 200);
+}
+$node->safe_psql('postgres', "SELECT ese_term($one)");
+$dbh = EseClient::connect_to(dsn($node));
+like(fails_with($dbh, 'J1090', "SELECT ese_init($one)", 'an instance with a torn history does not start'),
+	qr/cannot use file "ese\/history\.$one"/, 'and ese_init says why');
+{
+	open(my $file, '>:raw', "$data/ese/history.$one") or die;
+	print $file $history;
+}
+wait_for($node, "SELECT state = 'running' FROM ese_instance WHERE instance_id = $one");
+pass('put back, it starts by itself');
 my $offset = -s $node->logfile;
 $node->stop;
 rename($data, "$data.original");
