@@ -884,7 +884,19 @@ backup_die_late(Worker *worker)
 		row->stop_cause == CAUSE_IDLE_TIMEOUT)
 		outcome = OUTCOME_ABORTED_BY_SERVER;
 	complete_row(worker, outcome, instance->backup.stop_error, row->reason);
-	record_row(instance);
+
+	/* nothing may keep the rest of the way out from being gone */
+	PG_TRY();
+	{
+		record_row(instance);
+	}
+	PG_CATCH();
+	{
+		EmitErrorReport();
+		FlushErrorState();
+		LWLockReleaseAll();
+	}
+	PG_END_TRY();
 	publish_end(instance, STOP_WORD_STOPPED);
 	log_outcome(row);
 	worker->backup = NULL;

@@ -10,6 +10,7 @@
 #include <netdb.h>
 
 #include "common/ip.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "utils/backend_status.h"
@@ -225,6 +226,21 @@ collect(Pending *pending, Answer *answer, char **page)
 	ConditionVariableBroadcast(&instance->changed);
 }
 
+/* Texts are cut to fixed sizes, perhaps in the middle of a character. */
+static void
+clip_texts(Answer *answer)
+{
+	char	   *texts[] = {answer->message, answer->detail, answer->hint,
+	answer->warning};
+
+	for (int i = 0; i < lengthof(texts); i++)
+	{
+		int			length = strlen(texts[i]);
+
+		texts[i][pg_mbcliplen(texts[i], length, length)] = '\0';
+	}
+}
+
 void
 call_execute(EseInstance *instance, const Request *request, Answer *answer,
 			 char **page)
@@ -241,6 +257,7 @@ call_execute(EseInstance *instance, const Request *request, Answer *answer,
 	/* somebody else may wait for the answer frame */
 	if (answer->page_length > 0)
 		worker_wake(instance);
+	clip_texts(answer);
 	if (answer->error == JET_errNoBackup && request->backup != 0)
 		stop_refuse_other_backup(instance, request->backup);
 	report_answer(answer);

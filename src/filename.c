@@ -13,17 +13,26 @@
 #include "engine/escape.h"
 #include "filename.h"
 
+static char *
+escape(const char *bytes)
+{
+	char	   *text = palloc(escape_room(bytes));
+
+	escape_encode(bytes, text);
+	return text;
+}
+
+char *
+filename_text(const char *text)
+{
+	return pg_verifymbstr(text, strlen(text), true) ? pstrdup(text) :
+		escape(text);
+}
+
 char *
 filename_show(const char *name)
 {
-	char	   *shown;
-
-	if (!escape_looks_escaped(name) &&
-		pg_verifymbstr(name, strlen(name), true))
-		return pstrdup(name);
-	shown = palloc(escape_room(name));
-	escape_encode(name, shown);
-	return shown;
+	return escape_looks_escaped(name) ? escape(name) : filename_text(name);
 }
 
 char *

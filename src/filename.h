@@ -22,4 +22,10 @@ extern char *filename_show(const char *name);
  */
 extern char *filename_read(const char *text);
 
+/*
+ * Any text that may come from a database with another encoding: as it is
+ * where it is valid here, else as an escape string.  palloc'd.
+ */
+extern char *filename_text(const char *text);
+
 #endif							/* ESE_FILENAME_H */

@@ -75,6 +75,53 @@ frame_sweep_zombies(void)
 	LWLockRelease(frame_lock());
 }
 
+/* The frame lock is held. */
+static void
+put_handle(EseHandle *handle, bool have_claim)
+{
+	int32		holder;
+
+	ring_close(&handle->ring);
+	ese_shared->promised_frames += RING_MIN_FRAMES;
+	if (have_claim ||
+		ring_claim(&handle->ring, RING_CLAIM_OWNER, &holder))
+		free_handle(handle);
+	else
+	{
+		handle->zombie = true;
+		ese_shared->zombies++;
+	}
+}
+
+/* Put all handles of an instance; the frame lock is held. */
+static void
+put_all_handles(EseInstance *instance)
+{
+	for (int i = 0; i < ese_shared->nhandles; i++)
+	{
+		EseHandle  *handle = &ese_handles[i];
+		int32		holder = RING_CLAIM_OWNER;
+
+		if (handle->instance_id != instance->id || handle->zombie)
+			continue;
+		/* a claim of the dead worker is nobody's */
+		atomic_compare_exchange_strong(&handle->ring.claim, &holder, 0);
+		put_handle(handle, false);
+	}
+}
+
+/* The frame lock is held. */
+static void
+unreserve(EseInstance *instance)
+{
+	if (instance->reserved_handles == 0)
+		return;
+	put_frame(instance->answer_frame);
+	ese_shared->promised_frames -=
+		instance->reserved_handles * RING_MIN_FRAMES;
+	instance->reserved_handles = 0;
+}
+
 bool
 frame_reserve(EseInstance *instance, int handles,
 			  int *needed_kb, int *available_kb)
@@ -84,6 +131,9 @@ frame_reserve(EseInstance *instance, int handles,
 	bool		enough;
 
 	LWLockAcquire(frame_lock(), LW_EXCLUSIVE);
+	/* a worker that could not join its threads has left all it had */
+	put_all_handles(instance);
+	unreserve(instance);
 	sweep_zombies();
 	available = ese_shared->free_frames - ese_shared->promised_frames;
 	enough = needed <= available;
@@ -103,13 +153,7 @@ void
 frame_unreserve(EseInstance *instance)
 {
 	LWLockAcquire(frame_lock(), LW_EXCLUSIVE);
-	if (instance->reserved_handles > 0)
-	{
-		put_frame(instance->answer_frame);
-		ese_shared->promised_frames -=
-			instance->reserved_handles * RING_MIN_FRAMES;
-		instance->reserved_handles = 0;
-	}
+	unreserve(instance);
 	LWLockRelease(frame_lock());
 }
 
@@ -168,24 +212,6 @@ frame_take_handle(EseInstance *instance, uint32 *number,
 	return handle;
 }
 
-/* The frame lock is held. */
-static void
-put_handle(EseHandle *handle, bool have_claim)
-{
-	int32		holder;
-
-	ring_close(&handle->ring);
-	ese_shared->promised_frames += RING_MIN_FRAMES;
-	if (have_claim ||
-		ring_claim(&handle->ring, RING_CLAIM_OWNER, &holder))
-		free_handle(handle);
-	else
-	{
-		handle->zombie = true;
-		ese_shared->zombies++;
-	}
-}
-
 void
 frame_put_handle(EseInstance *instance, EseHandle *handle, bool have_claim)
 {
@@ -198,19 +224,7 @@ void
 frame_put_all_handles(EseInstance *instance)
 {
 	LWLockAcquire(frame_lock(), LW_EXCLUSIVE);
-	for (int i = 0; i < ese_shared->nhandles; i++)
-	{
-		EseHandle  *handle = &ese_handles[i];
-
-		if (handle->instance_id == instance->id && !handle->zombie)
-		{
-			int32		holder = RING_CLAIM_OWNER;
-
-			/* a claim of the dead worker is nobody's */
-			atomic_compare_exchange_strong(&handle->ring.claim, &holder, 0);
-			put_handle(handle, false);
-		}
-	}
+	put_all_handles(instance);
 	LWLockRelease(frame_lock());
 }
 

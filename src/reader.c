@@ -67,6 +67,8 @@ wait_for_ring(Reading *reading)
 {
 	int			events;
 
+	/* one that came before our latch could be found set no latch */
+	stop_check(reading->instance, reading->stop_word);
 	events = WaitLatch(MyLatch,
 					   WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 					   WAIT_STEP_MS, compat_wait_event("EseRead"));

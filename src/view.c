@@ -93,7 +93,7 @@ add_text(Row *row, const char *text)
 	if (text == NULL || text[0] == '\0')
 		add_null(row);
 	else
-		add_datum(row, CStringGetTextDatum(text));
+		add_datum(row, CStringGetTextDatum(filename_text(text)));
 }
 
 /* NULL for a reader who may not see it. */

@@ -245,14 +245,18 @@ die_late(int code, Datum arg)
 	EseInstance *instance = worker->instance;
 	bool		joined = true;
 
+	MemoryContextSwitchTo(TopMemoryContext);
 	if (worker->engine != NULL)
 		joined = eng_close(worker->engine, JOIN_MS);
 	worker->engine = NULL;
 	backup_die_late(worker);
+	/* a thread inside a system call may still write to its frame */
 	if (joined)
+	{
 		frame_put_all_handles(instance);
-	if (worker->leaving)
-		frame_unreserve(instance);
+		if (worker->leaving)
+			frame_unreserve(instance);
+	}
 	pg_atomic_write_u32(&instance->worker_pid, 0);
 	if (worker->leaving)
 		instance_set_state(instance, INSTANCE_STOPPED);
