@@ -23,6 +23,7 @@ ENGINE_OBJS = \
 OBJS = \
 	$(ENGINE_OBJS) \
 	src/backup.o \
+	src/begin.o \
 	src/call.o \
 	src/client.o \
 	src/ese.o \
@@ -30,6 +31,7 @@ OBJS = \
 	src/filename.o \
 	src/finding.o \
 	src/frame.o \
+	src/guard.o \
 	src/history.o \
 	src/instance.o \
 	src/loglist.o \

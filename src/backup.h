@@ -68,8 +68,10 @@ typedef struct Worker
 	bool		leaving;		/* ese_term() was granted */
 } Worker;
 
-/* backup.c */
+/* begin.c */
 extern void backup_begin(Worker *worker, Call *call);
+
+/* backup.c */
 extern void backup_attach_info(Worker *worker, Call *call);
 extern void backup_end(Worker *worker, Call *call);
 
@@ -87,12 +89,26 @@ extern void backup_pursue_stop(Worker *worker);
 extern void backup_finish(Worker *worker, BackupOutcome outcome, int error,
 						  const char *reason);
 
-/* Once a second or so: guards, the idle timeout, the rate. */
+/* guard.c: once a second or so: guards, the idle timeout, the rate. */
 extern void backup_tick(Worker *worker);
 
-/* What is left of a backup whose worker is on its way out. */
+/*
+ * guard.c: what is left of a backup whose worker is on its way out, before
+ * and after core has left backup mode.
+ */
 extern void backup_die_early(Worker *worker);
 extern void backup_die_late(Worker *worker);
+
+/* Parts of backup_finish(), for a worker that is on its way out. */
+extern void backup_complete_row(Worker *worker, BackupOutcome outcome,
+								int error, const char *reason);
+extern void backup_log_outcome(const HistoryRow *row);
+extern void backup_publish_end(EseInstance *instance, uint64 lost_word);
+
+/* Make the row as it is now durable; sessions may be adding a stop to it. */
+extern void backup_record_row(EseInstance *instance);
+
+extern void backup_drop_slot(Backup *backup);
 
 /* How far WAL has been written, or on a standby replayed. */
 extern XLogRecPtr backup_current_lsn(void);

@@ -8,8 +8,9 @@
  *	instance, param, registry	instances and their definitions on disk
  *	shared, frame, call			shared memory: slots, frames, requests
  *	client, reader, stop		what sessions do: the SQL functions
- *	worker, backup, filelist,	what the worker of an instance does
- *	openfile, loglist
+ *	worker, begin, backup,		what the worker of an instance does
+ *	guard, filelist, openfile,
+ *	loglist
  *	history, finding, statefile	durable records under ese/
  *	report, view				errors; the views
  *	engine/						the threads, free of PostgreSQL

@@ -1,0 +1,277 @@
+/*-------------------------------------------------------------------------
+ *
+ * begin.c
+ *	  Begin: from the checks to an open backup, and back when it is cancelled.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "storage/fd.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "backup.h"
+#include "engine/jet.h"
+#include "registry.h"
+#include "testpoint.h"
+#include "worker_internal.h"
+
+/* What Begin needs of the server; true when it was refused. */
+static bool
+refuse_begin(Worker *worker, Call *call)
+{
+	int32		grbit = call->request.grbit;
+
+	if (!XLogIsNeeded() && !RecoveryInProgress())
+	{
+		answer_error(&call->answer, JET_errLoggingDisabled,
+					 "WAL level is not sufficient for an online backup");
+		answer_hint(&call->answer, "Set wal_level to replica or logical and restart the server.");
+	}
+	else if (grbit & ~JET_bitBackupIncremental)
+		answer_error(&call->answer, JET_errInvalidGrbit,
+					 "unknown options 0x%08x for a backup",
+					 grbit & ~JET_bitBackupIncremental);
+	else if (grbit & JET_bitBackupIncremental)
+	{
+		answer_error(&call->answer, JET_errInvalidBackup,
+					 "cannot begin an incremental backup of instance \"%s\"",
+					 worker->instance->name);
+		answer_detail(&call->answer, "Parameter circular_log is on, so no WAL is kept between backups.");
+	}
+	else if (max_replication_slots == 0)
+	{
+		answer_error(&call->answer, JET_errBackupNotAllowedYet,
+					 "a backup needs a replication slot");
+		answer_hint(&call->answer, "Increase max_replication_slots and restart the server.");
+	}
+	else
+		return backup_refuse(worker, call, CALL_BEGIN);
+	return true;
+}
+
+/* Announce the backup in the slot: from now on it can be stopped. */
+static void
+publish_start(Worker *worker, const Request *request)
+{
+	EseInstance *instance = worker->instance;
+	BackupStatus *status = &instance->backup;
+	HistoryRow *row = &status->row;
+
+	LWLockAcquire(instance_lock(instance), LW_EXCLUSIVE);
+	status->protocol = protocol_next(status->protocol, CALL_BEGIN);
+	memset(row, 0, sizeof(*row));
+	row->backup_id = worker->backup->id;
+	row->instance_id = instance->id;
+	strlcpy(row->name, instance->name, sizeof(row->name));
+	strlcpy(row->label, request->text, sizeof(row->label));
+	row->kind = KIND_FULL;
+	row->status = OUTCOME_RUNNING;
+	row->begun_by_oid = request->client.role;
+	strlcpy(row->begun_by, request->client.role_name, sizeof(row->begun_by));
+	strlcpy(row->client_addr, request->client.address,
+			sizeof(row->client_addr));
+	strlcpy(row->application_name, request->client.application,
+			sizeof(row->application_name));
+	row->started_at = GetCurrentTimestamp();
+	status->phase_started_at = row->started_at;
+	status->quiescent = false;
+	status->stop_error = 0;
+	status->files_total = status->files_done = 0;
+	status->bytes_total = status->bytes_closed = 0;
+	status->bytes_per_second = 0;
+	pg_atomic_write_u64(&instance->stop_word,
+						(uint64) worker->backup->id << STOP_WORD_BITS);
+	LWLockRelease(instance_lock(instance));
+	pg_atomic_write_u64(&instance->last_activity, row->started_at);
+}
+
+/* Make the worker's own record of a new backup. */
+static void
+create_backup(Worker *worker)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext,
+												  "ese backup",
+												  ALLOCSET_DEFAULT_SIZES);
+	Backup	   *backup = MemoryContextAllocZero(context, sizeof(Backup));
+
+	backup->context = context;
+	backup->id = registry_next_backup_id();
+	backup->on_standby = RecoveryInProgress();
+	snprintf(backup->slot_name, sizeof(backup->slot_name), "esebk_%lld",
+			 (long long) backup->id);
+	worker->backup = backup;
+}
+
+static void
+reserve_wal(Backup *backup)
+{
+	CheckSlotRequirements();
+	compat_create_temporary_slot(backup->slot_name);
+	backup->has_slot = true;
+	testpoint("begin.slot");
+	ReplicationSlotReserveWal();
+	ReplicationSlotMarkDirty();
+	ReplicationSlotSave();
+}
+
+/*
+ * The part of Begin that can take long and can fail: slot, backup mode, list
+ * of files.  A stop, or the cancel of the session that waits, ends it with an
+ * ERROR.
+ */
+static void
+start_backup_mode(Worker *worker, const char *label)
+{
+	Backup	   *backup = worker->backup;
+	bool		fast = worker->instance->params.backup_checkpoint ==
+		CHECKPOINT_KIND_FAST;
+
+	reserve_wal(backup);
+	testpoint("begin.start");
+	compat_backup_start(&backup->mode, label, fast);
+	backup->in_backup_mode = true;
+	testpoint("begin.started");
+
+	filelist_init(&backup->attach);
+	filelist_init(&backup->logs);
+	filelist_scan(&backup->attach, backup->mode.tablespace_map->data,
+				  backup->on_standby);
+	testpoint("begin.listed");
+}
+
+/*
+ * What the abort of a transaction would do for an ERROR that the worker
+ * survives: the cancel of a Begin.
+ */
+static void
+clean_up_after_error(void)
+{
+	LWLockReleaseAll();
+	ConditionVariableCancelSleep();
+	AtEOXact_Files(false);
+	if (MyReplicationSlot != NULL)
+		ReplicationSlotRelease();
+	FlushErrorState();
+}
+
+/* Begin was cancelled: by a stop, or by the session that waited for it. */
+static void
+undo_begin(Worker *worker, Call *call)
+{
+	EseInstance *instance = worker->instance;
+	bool		stopped = instance->backup.protocol.stopped;
+
+	if (stopped)
+	{
+		answer_error(&call->answer, instance->backup.stop_error,
+					 "the backup of instance \"%s\" was stopped before it had begun",
+					 instance->name);
+		answer_detail(&call->answer, "No backup is open.");
+		backup_finish(worker, OUTCOME_ABORTED_BY_SERVER,
+					  instance->backup.stop_error, "stopped while starting");
+	}
+	else
+	{
+		/* nobody waits for this answer */
+		answer_error(&call->answer, errBackupAbortByCaller, "cancelled");
+		backup_finish(worker, OUTCOME_ABORTED_BY_CALLER,
+					  errBackupAbortByCaller,
+					  "the session that began the backup left before it had begun");
+	}
+}
+
+/* Run start_backup_mode(); false when it was cancelled. */
+static bool
+try_start(Worker *worker, Call *call)
+{
+	MemoryContext caller = MemoryContextSwitchTo(worker->backup->context);
+	volatile bool started = false;
+
+	worker_allow_interrupt(true);
+	PG_TRY();
+	{
+		/* a stop that came before the signal could be taken */
+		if (worker->instance->backup.protocol.stopped ||
+			call_is_abandoned(worker->instance, call))
+			ereport(ERROR,
+					(errcode(ERRCODE_QUERY_CANCELED),
+					 errmsg("the start of the backup was cancelled")));
+		start_backup_mode(worker, call->request.text);
+		worker_allow_interrupt(false);
+		started = true;
+	}
+	PG_CATCH();
+	{
+		worker_allow_interrupt(false);
+		if (geterrcode() != ERRCODE_QUERY_CANCELED)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(caller);
+		clean_up_after_error();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	return started && !worker->instance->backup.protocol.stopped &&
+		!call_is_abandoned(worker->instance, call);
+}
+
+/* The backup is open. */
+static void
+publish_begun(Worker *worker)
+{
+	EseInstance *instance = worker->instance;
+	BackupStatus *status = &instance->backup;
+	Backup	   *backup = worker->backup;
+	int64		bytes = 0;
+	int64		files = 0;
+
+	for (int i = 0; i < backup->attach.count; i++)
+	{
+		bytes += backup->attach.entries[i].size;
+		files += backup->attach.entries[i].kind != FILE_DIRECTORY;
+	}
+	LWLockAcquire(instance_lock(instance), LW_EXCLUSIVE);
+	status->protocol.phase = PHASE_DATABASES;
+	status->phase_started_at = GetCurrentTimestamp();
+	status->files_total = files;
+	status->bytes_total = bytes;
+	status->row.start_lsn = (int64) backup->mode.start_lsn;
+	status->row.timeline = backup->mode.start_timeline;
+	LWLockRelease(instance_lock(instance));
+	ereport(LOG,
+			(errmsg("backup %lld of instance \"%s\" started: full, label \"%s\"",
+					(long long) backup->id, instance->name, status->row.label),
+			 errdetail("%lld files, %lld bytes, from WAL location %X/%X.",
+					   (long long) files, (long long) bytes,
+					   LSN_FORMAT_ARGS(backup->mode.start_lsn))));
+}
+
+void
+backup_begin(Worker *worker, Call *call)
+{
+	EseInstance *instance = worker->instance;
+	Parameters *params = &instance->params;
+
+	if (refuse_begin(worker, call))
+		return;
+	worker_prepare_engine(worker);
+	create_backup(worker);
+	publish_start(worker, &call->request);
+	worker_show_activity(worker);
+	backup_record_row(instance);
+	if (!try_start(worker, call))
+	{
+		undo_begin(worker, call);
+		return;
+	}
+	eng_set_lsn_limit(worker->engine, backup_current_lsn());
+	eng_begin(worker->engine, worker->backup->mode.start_lsn,
+			  (DigestKind) params->manifest_checksums);
+	publish_begun(worker);
+	worker_show_activity(worker);
+	call->answer.backup = worker->backup->id;
+	testpoint("begin.done");
+}

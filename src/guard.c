@@ -1,0 +1,188 @@
+/*-------------------------------------------------------------------------
+ *
+ * guard.c
+ *	  What ends a backup from outside: timeouts, limits, the worker's own end.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+
+#include "backup.h"
+#include "engine/jet.h"
+#include "stop.h"
+#include "worker_internal.h"
+
+/* Has nobody shown a sign of life for too long? */
+static bool
+is_abandoned(EseInstance *instance)
+{
+	int64		timeout = instance->params.backup_idle_timeout;
+	TimestampTz last = (TimestampTz) pg_atomic_read_u64(&instance->last_activity);
+
+	return timeout > 0 && GetCurrentTimestamp() - last > timeout * 1000;
+}
+
+/* The idle timeout stops a backup and ends it; one that is stopped, ends. */
+static void
+end_abandoned(Worker *worker)
+{
+	EseInstance *instance = worker->instance;
+	int64		stopped;
+
+	(void) stop_request(instance, 0, CAUSE_IDLE_TIMEOUT,
+						JET_errBackupAbortByServer, "backup_idle_timeout",
+						"no call came for longer than backup_idle_timeout",
+						&stopped);
+	backup_pursue_stop(worker);
+	backup_finish(worker, OUTCOME_ABORTED_BY_SERVER,
+				  instance->backup.stop_error, instance->backup.row.reason);
+}
+
+static int64
+bytes_done(Worker *worker)
+{
+	int64		bytes = worker->instance->backup.bytes_closed;
+
+	for (int i = 0; i < worker->file_places; i++)
+	{
+		OpenFile   *file = &worker->files[i];
+
+		if (file->handle != NULL && file->entry != NULL)
+			bytes += (int64) atomic_load(&file->handle->ring.position);
+	}
+	return bytes;
+}
+
+/* bytes_per_second over the last ten seconds. */
+static void
+sample_rate(Worker *worker)
+{
+	Backup	   *backup = worker->backup;
+	TimestampTz now = GetCurrentTimestamp();
+	int			last = RATE_SECONDS;
+
+	if (now - backup->rate_sampled_at < USECS_PER_SEC)
+		return;
+	backup->rate_sampled_at = now;
+	memmove(&backup->rate_samples[0], &backup->rate_samples[1],
+			sizeof(int64) * last);
+	backup->rate_samples[last] = bytes_done(worker);
+	backup->rate_count = Min(backup->rate_count + 1, last + 1);
+	if (backup->rate_count > 1)
+		worker->instance->backup.bytes_per_second =
+			(backup->rate_samples[last] -
+			 backup->rate_samples[last - backup->rate_count + 1]) /
+			(backup->rate_count - 1);
+}
+
+void
+backup_tick(Worker *worker)
+{
+	EseInstance *instance = worker->instance;
+	Backup	   *backup = worker->backup;
+	int64		stopped;
+
+	if (backup == NULL)
+		return;
+	sample_rate(worker);
+	if (is_abandoned(instance))
+	{
+		end_abandoned(worker);
+		return;
+	}
+	if (instance->backup.protocol.stopped)
+		return;
+	if (backup->on_standby && !RecoveryInProgress())
+		(void) stop_request(instance, 0, CAUSE_PROMOTION,
+							JET_errBackupAbortByServer, "server",
+							"the standby was promoted during the backup",
+							&stopped);
+	else if (backup->has_slot && MyReplicationSlot != NULL &&
+			 compat_slot_is_lost(MyReplicationSlot))
+		(void) stop_request(instance, 0, CAUSE_WAL_LIMIT,
+							JET_errRequiredLogFilesMissing, "server",
+							"max_slot_wal_keep_size was exceeded and WAL of the backup was removed",
+							&stopped);
+}
+
+/* Why is the worker told to exit? */
+static StopCause
+cause_of_exit(Backup *backup)
+{
+	XLogRecPtr	restart = InvalidXLogRecPtr;
+	XLogRecPtr	now = backup_current_lsn();
+
+	if (MyReplicationSlot != NULL)
+	{
+		SpinLockAcquire(&MyReplicationSlot->mutex);
+		restart = MyReplicationSlot->data.restart_lsn;
+		SpinLockRelease(&MyReplicationSlot->mutex);
+	}
+	if (backup->has_slot && max_slot_wal_keep_size_mb >= 0 &&
+		restart != InvalidXLogRecPtr &&
+		now - restart > (uint64) max_slot_wal_keep_size_mb * 1024 * 1024)
+		return CAUSE_WAL_LIMIT;
+	if (worker_server_is_stopping())
+		return CAUSE_SHUTDOWN;
+	return CAUSE_WORKER_EXIT;
+}
+
+void
+backup_die_early(Worker *worker)
+{
+	static const char *const reasons[] = {
+		[CAUSE_WAL_LIMIT] = "max_slot_wal_keep_size was exceeded, so the WAL of the backup could not be kept",
+		[CAUSE_SHUTDOWN] = "the server was shut down",
+		[CAUSE_WORKER_EXIT] = "the worker of the instance ended",
+	};
+	EseInstance *instance = worker->instance;
+	StopCause	cause;
+	int64		stopped;
+
+	if (worker->backup == NULL)
+		return;
+	cause = cause_of_exit(worker->backup);
+	(void) stop_request(instance, 0, cause,
+						cause == CAUSE_WAL_LIMIT ?
+						JET_errRequiredLogFilesMissing :
+						JET_errBackupAbortByServer,
+						"server", reasons[cause], &stopped);
+	eng_stop(worker->engine);
+}
+
+void
+backup_die_late(Worker *worker)
+{
+	EseInstance *instance = worker->instance;
+	HistoryRow *row = &instance->backup.row;
+	BackupOutcome outcome = OUTCOME_FAILED;
+
+	if (worker->backup == NULL)
+		return;
+
+	/* who had stopped it before, has his receipt */
+	if (row->stop_cause == CAUSE_USER || row->stop_cause == CAUSE_TERM ||
+		row->stop_cause == CAUSE_IDLE_TIMEOUT)
+		outcome = OUTCOME_ABORTED_BY_SERVER;
+	backup_complete_row(worker, outcome, instance->backup.stop_error, row->reason);
+
+	/* nothing may keep the rest of the way out from being gone */
+	PG_TRY();
+	{
+		backup_record_row(instance);
+	}
+	PG_CATCH();
+	{
+		EmitErrorReport();
+		FlushErrorState();
+		LWLockReleaseAll();
+	}
+	PG_END_TRY();
+	backup_publish_end(instance, STOP_WORD_STOPPED);
+	backup_log_outcome(row);
+	worker->backup = NULL;
+}
