@@ -18,6 +18,8 @@ ENGINE_OBJS = \
 	src/engine/record.o \
 	src/engine/relfile.o \
 	src/engine/ring.o \
+	src/engine/stream.o \
+	src/engine/tar.o \
 	src/engine/throttle.o
 
 OBJS = \
@@ -43,6 +45,8 @@ OBJS = \
 	src/shared.o \
 	src/statefile.o \
 	src/stop.o \
+	src/streamfile.o \
+	src/streamreader.o \
 	src/testpoint.o \
 	src/view.o \
 	src/worker.o
@@ -58,6 +62,8 @@ PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 ifneq ($(wildcard $(PGXS)),)
 override with_llvm = no
 include $(PGXS)
+# Headers define what lies in shared memory: all objects must agree on it.
+$(OBJS): $(wildcard src/*.h src/engine/*.h src/engine/*.def)
 # The engine is compiled without the server's headers: what includes
 # postgres.h there does not compile.
 $(ENGINE_OBJS): override CPPFLAGS = -Isrc -D_GNU_SOURCE
@@ -108,7 +114,7 @@ check-unit: $(UNIT_TESTS:%=$(UNIT_DIR)/%)
 
 $(UNIT_DIR)/%: test/unit/%.c test/unit/tap.h $(wildcard src/engine/*)
 	@mkdir -p $(UNIT_DIR)
-	gcc $(UNIT_CFLAGS) $< $(filter %.c,$(wildcard src/engine/*.c)) -o $@ \
+	@gcc $(UNIT_CFLAGS) $< $(filter %.c,$(wildcard src/engine/*.c)) -o $@ \
 		-lisal -lcrypto -lpthread
 
 # ---- the engine must not know PostgreSQL: no include, no symbol

@@ -152,6 +152,42 @@ REVOKE ALL ON FUNCTION ese_close_file_instance(integer, integer) FROM PUBLIC;
 COMMENT ON FUNCTION ese_close_file_instance(integer, integer) IS
     'closes a file: the receipt that it was read';
 
+CREATE FUNCTION ese_open_stream_instance(instance integer, backup bigint DEFAULT NULL)
+    RETURNS integer
+    AS 'MODULE_PATHNAME', 'ese_open_stream_instance'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION ese_open_stream_instance(integer, bigint) FROM PUBLIC;
+COMMENT ON FUNCTION ese_open_stream_instance(integer, bigint) IS
+    'opens a stream: a handle whose bytes are a tar of files that no other stream carries';
+
+CREATE FUNCTION ese_read_stream_instance(instance integer, handle integer, max_bytes integer DEFAULT 262144)
+    RETURNS SETOF bytea
+    AS 'MODULE_PATHNAME', 'ese_read_stream_instance'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION ese_read_stream_instance(integer, integer, integer) FROM PUBLIC;
+COMMENT ON FUNCTION ese_read_stream_instance(integer, integer, integer) IS
+    'the bytes of a stream, a piece a row; to be called in the SELECT list';
+
+CREATE PROCEDURE ese_copy_stream(instance integer, handle integer)
+    AS 'MODULE_PATHNAME', 'ese_copy_stream'
+    LANGUAGE C;
+REVOKE ALL ON PROCEDURE ese_copy_stream(integer, integer) FROM PUBLIC;
+COMMENT ON PROCEDURE ese_copy_stream(integer, integer) IS
+    'sends a stream, or a file, as COPY data';
+
+CREATE FUNCTION ese_resume_stream_instance(
+    instance integer,
+    handle integer,
+    received bigint,
+    OUT new_handle integer,
+    OUT keep_bytes bigint)
+    RETURNS record
+    AS 'MODULE_PATHNAME', 'ese_resume_stream_instance'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION ese_resume_stream_instance(integer, integer, bigint) FROM PUBLIC;
+COMMENT ON FUNCTION ese_resume_stream_instance(integer, integer, bigint) IS
+    'goes on with a broken stream in a new one; the client keeps keep_bytes of what it has and appends';
+
 CREATE FUNCTION ese_get_log_info_instance(
     instance integer,
     backup bigint DEFAULT NULL,

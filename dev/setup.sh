@@ -6,7 +6,7 @@ set -eu
 packages="
 	gcc libc6-dev make perl
 	postgresql-15 postgresql-client-15 postgresql-server-dev-15
-	libisal-dev libssl-dev
+	libisal-dev libssl-dev libkrb5-dev
 	libipc-run-perl libdbd-pg-perl
 	procps
 "

@@ -218,9 +218,10 @@ backup_count_unread(const FileList *list)
 	{
 		const FileEntry *entry = &list->entries[i];
 
-		if (entry->kind != FILE_DIRECTORY && entry->status != FILE_READ &&
-			entry->status != FILE_GONE)
-			unread++;
+		if (entry->status == FILE_READ || entry->status == FILE_GONE)
+			continue;
+		/* who reads files makes the directories himself */
+		unread += entry->kind != FILE_DIRECTORY || list->streamed;
 	}
 	return unread;
 }
@@ -455,6 +456,7 @@ backup_finish(Worker *worker, BackupOutcome outcome, int error,
 	quiet_engine(worker);
 	leave_backup_mode(backup);
 	openfile_close_all(worker);
+	streamfile_drop_queue(backup);
 	backup_drop_slot(backup);
 	backup_complete_row(worker, outcome, error, reason);
 	backup_record_row(instance);

@@ -13,6 +13,7 @@
 
 #include "compat.h"
 #include "engine/engine.h"
+#include "engine/stream.h"
 #include "filelist.h"
 #include "shared.h"
 
@@ -21,6 +22,14 @@
 
 /* Seconds over which bytes_per_second is taken. */
 #define RATE_SECONDS 10
+
+/* How the files of a phase are read: the first Open decides. */
+typedef enum ReadStyle
+{
+	STYLE_UNDECIDED,
+	STYLE_FILES,
+	STYLE_STREAMS,
+} ReadStyle;
 
 typedef struct Backup
 {
@@ -33,6 +42,10 @@ typedef struct Backup
 	bool		logs_listed;
 	FileList	attach;
 	FileList	logs;
+	ReadStyle	style;			/* of this phase */
+	EngQueue   *queue;			/* of this phase's streams, or NULL */
+	int			queue_count;	/* entries it was made of */
+	int			queue_settled;	/* of these, what has been accounted for */
 	char		slot_name[NAMEDATALEN];
 	int			failed_files;
 	int			first_failure;	/* JetErr of the first file that failed */
@@ -50,9 +63,11 @@ typedef struct OpenFile
 {
 	EseHandle  *handle;			/* NULL: this place is free */
 	uint32		number;
-	FileEntry  *entry;			/* NULL: its backup has ended */
+	FileEntry  *entry;			/* NULL for a stream */
+	EngStream  *stream;			/* NULL for a file */
+	bool		doomed;			/* its backup has ended */
 	FileStatus	status_before;
-	EngJob	   *job;
+	EngJob	   *job;			/* of this place; what is above is cleared */
 	Call	   *closing;		/* the CloseFile that waits for the job */
 	bool		claimed;		/* we hold the ring's claim */
 } OpenFile;
@@ -131,6 +146,56 @@ extern void openfile_pump(Worker *worker);
 
 /* Close all handles of an ending backup. */
 extern void openfile_close_all(Worker *worker);
+
+/* A free place within max_open_files, or NULL when the call was refused. */
+extern OpenFile *openfile_choose_place(Worker *worker, Call *call);
+
+/* May this phase be read in this style?  True when the call was refused. */
+extern bool openfile_refuse_style(Worker *worker, Call *call,
+								  ReadStyle style);
+
+/*
+ * A handle for an opened job.  False and the answer when shared memory is
+ * short; then the place is still free.
+ */
+extern bool openfile_take_handle(Worker *worker, Call *call, OpenFile *place,
+								 uint32 *slot, uint32 *nframes);
+
+/* Count one more open handle, and answer with it. */
+extern void openfile_publish(Worker *worker, Call *call, OpenFile *place);
+
+/* The open handle of a number, claimed and closing; NULL when refused. */
+extern OpenFile *openfile_begin_closing(Worker *worker, Call *call);
+
+/* A file counts as read; its digest is in the entry. */
+extern void openfile_count_as_read(Worker *worker, FileEntry *entry);
+
+/* A file that could not be opened for ENOENT, or failed: gone or failed? */
+extern int	openfile_settle_missing(Worker *worker, FileEntry *entry,
+									int sys_errno);
+
+/* streamfile.c */
+extern void streamfile_open(Worker *worker, Call *call);
+extern void streamfile_resume(Worker *worker, Call *call);
+
+/*
+ * Account for what a stream has carried: members that end within 'limit'
+ * bytes count, the others go back to the queue.  Returns where the last one
+ * that counts ends.
+ */
+extern uint64 streamfile_settle(Worker *worker, OpenFile *file, uint64 limit);
+
+/* A stream that is being closed: is it read to its end? */
+extern bool streamfile_is_complete(OpenFile *file);
+
+/* The second half of streamfile_resume(), once the old stream has parked. */
+extern void streamfile_finish_resume(Worker *worker, Call *call, uint64 keep);
+
+/* Show in the slot how many files wait, and how many are in streams. */
+extern void streamfile_publish(Worker *worker);
+
+/* Forget the queue: the phase is over. */
+extern void streamfile_drop_queue(Backup *backup);
 
 /* loglist.c */
 extern void loglist_get(Worker *worker, Call *call);

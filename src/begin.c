@@ -81,6 +81,8 @@ publish_start(Worker *worker, const Request *request)
 	status->quiescent = false;
 	status->stop_error = 0;
 	status->files_total = status->files_done = 0;
+	status->files_in_streams = status->files_waiting = 0;
+	status->streaming = false;
 	status->bytes_total = status->bytes_closed = 0;
 	status->bytes_per_second = 0;
 	pg_atomic_write_u64(&instance->stop_word,

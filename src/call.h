@@ -28,6 +28,8 @@ typedef enum CallOperation
 	OP_BEGIN,					/* grbit, text: label */
 	OP_ATTACH_INFO,				/* cursor: entries the caller has */
 	OP_OPEN_FILE,				/* text: name; number: start offset */
+	OP_OPEN_STREAM,
+	OP_RESUME_STREAM,			/* handle; number: bytes received */
 	OP_CLOSE_FILE,				/* handle */
 	OP_LOG_INFO,				/* cursor */
 	OP_END,						/* grbit */

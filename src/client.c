@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
 
+#include "client.h"
 #include "engine/jet.h"
 #include "filelist.h"
 #include "filename.h"
@@ -39,12 +40,8 @@ PG_FUNCTION_INFO_V1(ese_close_file_instance);
 PG_FUNCTION_INFO_V1(ese_get_log_info_instance);
 PG_FUNCTION_INFO_V1(ese_end_external_backup_instance);
 
-/*
- * Whoever reads a backup reads everything: EXECUTE on the function is not
- * enough.
- */
-static void
-check_read_privilege(void)
+void
+client_check_read_privilege(void)
 {
 	Oid			role = GetUserId();
 
@@ -57,9 +54,8 @@ check_read_privilege(void)
 				 errhint("Grant pg_read_server_files to the role, or give it the REPLICATION attribute.")));
 }
 
-/* The argument "backup": 0 when it is not given. */
-static int64
-backup_argument(FunctionCallInfo fcinfo, int arg)
+int64
+client_backup_argument(FunctionCallInfo fcinfo, int arg)
 {
 	int64		backup;
 
@@ -94,7 +90,7 @@ ese_begin_external_backup_instance(PG_FUNCTION_ARGS)
 	Request		request = {.operation = OP_BEGIN};
 	Answer		answer;
 
-	check_read_privilege();
+	client_check_read_privilege();
 	if (PG_ARGISNULL(1))
 		refuse_parameter("the options are null");
 	request.grbit = PG_GETARG_INT32(1);
@@ -181,10 +177,10 @@ return_list(FunctionCallInfo fcinfo, CallOperation operation,
 	Answer		answer;
 	char	   *page = NULL;
 
-	check_read_privilege();
+	client_check_read_privilege();
 	InitMaterializedSRF(fcinfo, 0);
 	client_describe(&request.client);
-	request.backup = backup_argument(fcinfo, 1);
+	request.backup = client_backup_argument(fcinfo, 1);
 	do
 	{
 		call_execute(instance, &request, &answer, &page);
@@ -250,12 +246,12 @@ ese_open_file_instance(PG_FUNCTION_ARGS)
 	Datum		values[2];
 	bool		nulls[2] = {false};
 
-	check_read_privilege();
+	client_check_read_privilege();
 	set_file_name(&request, fcinfo, 1);
 	if (PG_ARGISNULL(2) || PG_GETARG_INT64(2) < 0)
 		refuse_parameter("start_offset must be 0 or more");
 	request.number = PG_GETARG_INT64(2);
-	request.backup = backup_argument(fcinfo, 3);
+	request.backup = client_backup_argument(fcinfo, 3);
 	client_describe(&request.client);
 	call_execute(instance, &request, &answer, NULL);
 
@@ -294,7 +290,7 @@ ese_end_external_backup_instance(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(1))
 		refuse_parameter("the options are null");
 	request.grbit = PG_GETARG_INT32(1);
-	request.backup = backup_argument(fcinfo, 2);
+	request.backup = client_backup_argument(fcinfo, 2);
 	client_describe(&request.client);
 	call_execute(instance, &request, &answer, NULL);
 	PG_RETURN_INT32(answer.result);

@@ -13,6 +13,8 @@
 #if PG_VERSION_NUM >= 160000
 #include "access/xlogbackup.h"
 #endif
+#include "libpq/libpq.h"
+#include "miscadmin.h"
 #include "pgstat.h"
 #include "replication/slot.h"
 #include "storage/latch.h"
@@ -136,6 +138,30 @@ compat_report_checksum_failure(Oid database)
 	pgstat_prepare_report_checksum_failure(database);
 #endif
 	pgstat_report_checksum_failures_in_db(database, 1);
+}
+
+/*
+ * Write all bytes to the client's socket, past libpq's buffer, which must be
+ * empty.  Interrupts that may end a session do; an error never does, because
+ * it would leave a message unfinished.
+ */
+static inline void
+compat_write_all(char *bytes, size_t length)
+{
+	while (length > 0)
+	{
+		ssize_t		written = secure_write(MyProcPort, bytes, length);
+
+		if (written <= 0 && errno != EINTR)
+			ereport(FATAL,
+					(errcode(ERRCODE_CONNECTION_FAILURE),
+					 errmsg("connection to client lost")));
+		if (written > 0)
+		{
+			bytes += written;
+			length -= written;
+		}
+	}
 }
 
 /* The number by which another process finds our PGPROC. */

@@ -7,10 +7,11 @@
  *
  *	instance, param, registry	instances and their definitions on disk
  *	shared, frame, call			shared memory: slots, frames, requests
- *	client, reader, stop		what sessions do: the SQL functions
+ *	client, reader,				what sessions do: the SQL functions
+ *	streamreader, stop
  *	worker, begin, backup,		what the worker of an instance does
  *	guard, filelist, openfile,
- *	loglist
+ *	streamfile, loglist
  *	history, finding, statefile	durable records under ese/
  *	report, view				errors; the views
  *	engine/						the threads, free of PostgreSQL

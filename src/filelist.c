@@ -78,6 +78,7 @@ filelist_init(FileList *list)
 {
 	list->count = 0;
 	list->room = 256;
+	list->streamed = false;
 	list->entries = palloc(sizeof(FileEntry) * list->room);
 }
 

@@ -16,51 +16,14 @@
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
 
-#include "engine/digest.h"
-
-typedef enum FileKind
-{
-	FILE_RELATION,
-	FILE_OTHER,
-	FILE_DIRECTORY,
-	FILE_LOG,
-	FILE_PATCH,
-} FileKind;
-
-typedef enum FileStatus
-{
-	FILE_UNREAD,				/* next: OPEN, GONE */
-	FILE_OPEN,					/* a handle has it; next: any other */
-	FILE_READ,					/* read to its end and closed; may be opened
-								 * again */
-	FILE_GONE,					/* was removed before it could be opened */
-	FILE_FAILED,				/* damaged or unreadable; may be opened again */
-} FileStatus;
-
-typedef struct FileEntry
-{
-	char	   *name;
-	int64		size;			/* as listed; from the first open on, as
-								 * opened */
-	pg_time_t	modified;
-	Oid			database;		/* InvalidOid where none */
-	Oid			tablespace;
-	uint8		kind;			/* FileKind */
-	uint8		status;			/* FileStatus */
-	bool		failure_counted;
-	uint32		first_block;	/* relation: block number of the first page */
-	int64		generation;		/* log: its segment number */
-	char	   *contents;		/* patch file: its bytes */
-	DigestValue digest;			/* of a file that was read */
-	int64		resume_position;	/* where it was closed unfinished, or 0 */
-	Digest	   *resume;			/* the digest there */
-} FileEntry;
+#include "engine/file.h"
 
 typedef struct FileList
 {
 	FileEntry  *entries;
 	int			count;
 	int			room;
+	bool		streamed;		/* its directories travel in streams */
 } FileList;
 
 /* One entry of a long answer: in the answer frame, unaligned. */

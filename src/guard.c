@@ -51,7 +51,7 @@ bytes_done(Worker *worker)
 	{
 		OpenFile   *file = &worker->files[i];
 
-		if (file->handle != NULL && file->entry != NULL)
+		if (file->handle != NULL && !file->doomed)
 			bytes += (int64) atomic_load(&file->handle->ring.position);
 	}
 	return bytes;

@@ -233,7 +233,8 @@ add_manifest(Worker *worker)
 	manifest_begin(&manifest, COMPAT_MANIFEST_VERSION, GetSystemIdentifier());
 	for (int i = 0; i < backup->attach.count; i++)
 	{
-		if (backup->attach.entries[i].status == FILE_READ)
+		if (backup->attach.entries[i].status == FILE_READ &&
+			backup->attach.entries[i].kind != FILE_DIRECTORY)
 			add_to_manifest(&manifest, &backup->attach.entries[i]);
 	}
 	for (int i = 0; i < backup->logs.count; i++)
@@ -356,6 +357,8 @@ publish_logs(Worker *worker)
 	status->protocol = protocol_next(status->protocol, CALL_GET_LOG_INFO);
 	status->phase_started_at = GetCurrentTimestamp();
 	status->files_total += backup->logs.count;
+	status->streaming = false;
+	status->files_in_streams = 0;
 	status->bytes_total += bytes;
 	status->row.stop_lsn = (int64) backup->mode.stop_lsn;
 	status->row.timeline = backup->mode.stop_timeline;
@@ -383,6 +386,7 @@ roll(Worker *worker, Call *call)
 		add_manifest(worker);
 		filelist_sort(&backup->logs);
 		backup->logs_listed = true;
+		streamfile_drop_queue(backup);
 		testpoint("logs.listed");
 		publish_logs(worker);
 		done = true;

@@ -49,9 +49,8 @@ choose_entry(Worker *worker, Call *call)
 	return entry;
 }
 
-/* A place for one more file, within max_open_files; NULL when refused. */
-static OpenFile *
-choose_place(Worker *worker, Call *call)
+OpenFile *
+openfile_choose_place(Worker *worker, Call *call)
 {
 	EseInstance *instance = worker->instance;
 	OpenFile   *place = NULL;
@@ -101,22 +100,47 @@ check_entry(FileEntry *entry, Call *call)
 	return false;
 }
 
-/* open(2) failed: is the file gone, or is something wrong? */
-static void
-answer_open_error(Worker *worker, Call *call, FileEntry *entry, int error)
+bool
+openfile_refuse_style(Worker *worker, Call *call, ReadStyle style)
 {
-	int			jet = error == EMFILE || error == ENFILE ?
-		JET_errOutOfFileHandles : JET_errFileAccessDenied;
+	Backup	   *backup = worker->backup;
 
-	if (error == ENOENT && entry->kind != FILE_LOG && filelist_is_gone(entry))
+	if (backup->style == STYLE_UNDECIDED || backup->style == style)
 	{
-		BackupStatus *status = &worker->instance->backup;
+		backup->style = style;
+		return false;
+	}
+	answer_error(&call->answer, JET_errInvalidBackupSequence,
+				 "cannot open a %s of the backup of instance \"%s\" now",
+				 style == STYLE_STREAMS ? "stream" : "file",
+				 worker->instance->name);
+	answer_detail(&call->answer, "The files of this phase are read %s.",
+				  style == STYLE_STREAMS ? "one by one" : "by streams");
+	return true;
+}
 
-		answer_error(&call->answer, JET_errFileNotFound,
-					 "file \"%s\" has been removed since the backup began",
-					 entry->name);
-		answer_hint(&call->answer, "Leave it out of the backup; it counts as done.");
-		if (entry->status == FILE_UNREAD)
+/* The JET error of a file that could not be opened. */
+static int
+open_error(const FileEntry *entry, int sys_errno)
+{
+	if (sys_errno == EMFILE || sys_errno == ENFILE)
+		return JET_errOutOfFileHandles;
+	if (sys_errno != ENOENT)
+		return JET_errFileAccessDenied;
+	return entry->kind == FILE_LOG ? JET_errMissingFileToBackup :
+		JET_errInvalidPath;
+}
+
+int
+openfile_settle_missing(Worker *worker, FileEntry *entry, int sys_errno)
+{
+	BackupStatus *status = &worker->instance->backup;
+	int			error;
+
+	if (sys_errno == ENOENT && entry->kind != FILE_LOG &&
+		filelist_is_gone(entry))
+	{
+		if (entry->status == FILE_UNREAD || entry->status == FILE_IN_STREAM)
 		{
 			LWLockAcquire(instance_lock(worker->instance), LW_EXCLUSIVE);
 			status->files_done++;
@@ -124,20 +148,35 @@ answer_open_error(Worker *worker, Call *call, FileEntry *entry, int error)
 			LWLockRelease(instance_lock(worker->instance));
 		}
 		entry->status = FILE_GONE;
-		return;
+		return JET_errFileNotFound;
 	}
-	if (error == ENOENT)
-		jet = entry->kind == FILE_LOG ? JET_errMissingFileToBackup :
-			JET_errInvalidPath;
-	if (jet == JET_errOutOfFileHandles)
-		answer_hint(&call->answer, "Increase max_files_per_process, of which a third is for files like this one.");
-	answer_error(&call->answer, jet, "could not open file \"%s\": %s",
-				 entry->name, strerror(error));
-	if (jet != JET_errOutOfFileHandles)
+	error = open_error(entry, sys_errno);
+	if (error != JET_errOutOfFileHandles)
 	{
 		entry->status = FILE_FAILED;
-		backup_note_failure(worker, entry, jet);
+		backup_note_failure(worker, entry, error);
 	}
+	return error;
+}
+
+/* open(2) failed: is the file gone, or is something wrong? */
+static void
+answer_open_error(Worker *worker, Call *call, FileEntry *entry, int sys_errno)
+{
+	int			error = openfile_settle_missing(worker, entry, sys_errno);
+
+	if (error == JET_errFileNotFound)
+	{
+		answer_error(&call->answer, error,
+					 "file \"%s\" has been removed since the backup began",
+					 entry->name);
+		answer_hint(&call->answer, "Leave it out of the backup; it counts as done.");
+		return;
+	}
+	if (error == JET_errOutOfFileHandles)
+		answer_hint(&call->answer, "Increase max_files_per_process, of which a third is for files like this one.");
+	answer_error(&call->answer, error, "could not open file \"%s\": %s",
+				 entry->name, strerror(sys_errno));
 }
 
 /*
@@ -201,20 +240,51 @@ verify_mode(Worker *worker, const FileEntry *entry)
 	return (VerifyMode) worker->instance->params.verify_checksums;
 }
 
-/* What a session sees of the handle. */
-static void
-describe_handle(EseHandle *handle, Worker *worker, Call *call,
-				const FileEntry *entry)
+bool
+openfile_take_handle(Worker *worker, Call *call, OpenFile *place,
+					 uint32 *slot, uint32 *nframes)
 {
+	EseHandle  *handle = frame_take_handle(worker->instance, &place->number,
+										   slot, nframes);
+
+	if (handle == NULL)
+	{
+		answer_error(&call->answer, JET_errOutOfMemory,
+					 "out of shared memory for one more open file");
+		answer_detail(&call->answer, "Sessions are still reading handles that were closed; see ese_stream_buffers.");
+		return false;
+	}
+	/* what a session sees of it */
 	handle->backup_id = worker->backup->id;
-	strlcpy(handle->file_name, entry->name, sizeof(handle->file_name));
+	handle->is_stream = false;
+	handle->file_name[0] = '\0';
 	strlcpy(handle->opened_by, call->request.client.role_name,
 			sizeof(handle->opened_by));
 	handle->opened_at = GetCurrentTimestamp();
 	pg_atomic_write_u64(&handle->last_read_at, 0);
+
+	place->handle = handle;
+	place->entry = NULL;
+	place->stream = NULL;
+	place->doomed = false;
+	place->closing = NULL;
+	place->claimed = false;
+	return true;
 }
 
-/* Bind place, ring and job together and let the job run. */
+void
+openfile_publish(Worker *worker, Call *call, OpenFile *place)
+{
+	BackupStatus *status = &worker->instance->backup;
+
+	LWLockAcquire(instance_lock(worker->instance), LW_EXCLUSIVE);
+	status->protocol = protocol_next(status->protocol, CALL_OPEN_STREAM);
+	LWLockRelease(instance_lock(worker->instance));
+	call->answer.result = (int32) place->number;
+	eng_job_start(place->job);
+}
+
+/* Bind place, ring and job together; false and the answer when that fails. */
 static bool
 start_reading(Worker *worker, Call *call, OpenFile *place, FileEntry *entry,
 			  int fd)
@@ -230,43 +300,41 @@ start_reading(Worker *worker, Call *call, OpenFile *place, FileEntry *entry,
 		.tag = (uint32) (entry - worker->backup->attach.entries),
 	};
 
-	place->handle = frame_take_handle(worker->instance, &place->number,
-									  slot, &nframes);
-	if (place->handle == NULL)
+	if (!openfile_take_handle(worker, call, place, slot, &nframes))
 	{
 		if (fd >= 0)
 			close(fd);
 		return false;
 	}
-	describe_handle(place->handle, worker, call, entry);
+	strlcpy(place->handle->file_name, entry->name,
+			sizeof(place->handle->file_name));
 	if (!eng_job_open(place->job, &place->handle->ring, &source,
 					  base > 0 ? entry->resume : NULL))
 	{
 		frame_put_handle(worker->instance, place->handle, true);
 		place->handle = NULL;
+		answer_error(&call->answer, JET_errOutOfMemory,
+					 "out of memory for one more open file");
 		return false;
 	}
 	ring_open(&place->handle->ring, place->number, base, (uint64) entry->size,
 			  slot, nframes);
 	place->entry = entry;
 	place->status_before = entry->status;
-	place->closing = NULL;
-	place->claimed = false;
 	entry->status = FILE_OPEN;
-	eng_job_start(place->job);
 	return true;
 }
 
 void
 openfile_open(Worker *worker, Call *call)
 {
-	BackupStatus *status = &worker->instance->backup;
 	FileEntry  *entry = choose_entry(worker, call);
 	OpenFile   *place;
 	int			fd;
 
 	if (entry == NULL || !check_entry(entry, call) ||
-		(place = choose_place(worker, call)) == NULL)
+		openfile_refuse_style(worker, call, STYLE_FILES) ||
+		(place = openfile_choose_place(worker, call)) == NULL)
 		return;
 	testpoint("open.start");
 	fd = open_source(worker, call, entry);
@@ -276,14 +344,9 @@ openfile_open(Worker *worker, Call *call)
 	{
 		if (fd >= 0)
 			ReleaseExternalFD();
-		answer_error(&call->answer, JET_errOutOfMemory,
-					 "out of memory for one more open file");
 		return;
 	}
-	LWLockAcquire(instance_lock(worker->instance), LW_EXCLUSIVE);
-	status->protocol = protocol_next(status->protocol, CALL_OPEN_ATTACHED);
-	LWLockRelease(instance_lock(worker->instance));
-	call->answer.result = (int32) place->number;
+	openfile_publish(worker, call, place);
 	call->answer.number = entry->size;
 	ereport(DEBUG1,
 			(errmsg_internal("instance \"%s\": opened \"%s\", %lld bytes",
@@ -298,28 +361,25 @@ find_number(Worker *worker, int32 number)
 	{
 		OpenFile   *file = &worker->files[i];
 
-		if (file->handle != NULL && file->entry != NULL &&
+		if (file->handle != NULL && !file->doomed &&
 			file->number == (uint32) number)
 			return file;
 	}
 	return NULL;
 }
 
-void
-openfile_close(Worker *worker, Call *call)
+OpenFile *
+openfile_begin_closing(Worker *worker, Call *call)
 {
-	OpenFile   *file;
+	OpenFile   *file = find_number(worker, call->request.handle);
 	int32		holder;
 
-	if (backup_refuse(worker, call, CALL_CLOSE_FILE))
-		return;
-	file = find_number(worker, call->request.handle);
 	if (file == NULL || file->claimed ||
 		atomic_load(&file->handle->ring.state) == RING_CLOSING)
 	{
 		answer_error(&call->answer, JET_errInvalidParameter,
 					 "handle %d is not open", call->request.handle);
-		return;
+		return NULL;
 	}
 	/* the position is final once nobody can read */
 	if (!ring_claim(&file->handle->ring, RING_CLAIM_OWNER, &holder))
@@ -327,11 +387,19 @@ openfile_close(Worker *worker, Call *call)
 		answer_error(&call->answer, JET_errInvalidParameter,
 					 "handle %d is being read by the session with process ID %d",
 					 call->request.handle, holder);
-		return;
+		return NULL;
 	}
 	file->claimed = true;
 	file->closing = call;
 	ring_close(&file->handle->ring);
+	return file;
+}
+
+void
+openfile_close(Worker *worker, Call *call)
+{
+	if (!backup_refuse(worker, call, CALL_CLOSE_FILE))
+		(void) openfile_begin_closing(worker, call);
 }
 
 /* Forget what was kept for going on with a file. */
@@ -374,9 +442,20 @@ keep_resume(OpenFile *file, uint64 position)
 	}
 }
 
+void
+openfile_count_as_read(Worker *worker, FileEntry *entry)
+{
+	entry->status = FILE_READ;
+	if (entry->failure_counted)
+	{
+		entry->failure_counted = false;
+		worker->backup->failed_files--;
+	}
+}
+
 /* Read to its end and closed: the receipt that makes a file count. */
 static void
-count_as_read(Worker *worker, OpenFile *file)
+finish_file(Worker *worker, OpenFile *file)
 {
 	BackupStatus *status = &worker->instance->backup;
 	FileEntry  *entry = file->entry;
@@ -393,18 +472,12 @@ count_as_read(Worker *worker, OpenFile *file)
 	digest_free(&state);
 	digest_free(&scratch);
 	drop_resume(entry);
-	entry->status = FILE_READ;
-	if (entry->failure_counted)
-	{
-		entry->failure_counted = false;
-		worker->backup->failed_files--;
-	}
+	openfile_count_as_read(worker, entry);
+	if (file->status_before == FILE_READ)
+		return;
 	LWLockAcquire(instance_lock(worker->instance), LW_EXCLUSIVE);
-	if (file->status_before != FILE_READ)
-	{
-		status->files_done++;
-		status->bytes_closed += entry->size;
-	}
+	status->files_done++;
+	status->bytes_closed += entry->size;
 	LWLockRelease(instance_lock(worker->instance));
 }
 
@@ -431,7 +504,7 @@ settle_entry(Worker *worker, OpenFile *file)
 		}
 	}
 	else if (position == (uint64) entry->size)
-		count_as_read(worker, file);
+		finish_file(worker, file);
 	else
 	{
 		/* a complete read of before still counts */
@@ -452,19 +525,61 @@ release_place(Worker *worker, OpenFile *file)
 	BackupStatus *status = &worker->instance->backup;
 	bool		had_fd = eng_job_close(file->job);
 
-	if (had_fd)
+	/* a stream has the right to one descriptor all the time */
+	if (had_fd || file->stream != NULL)
 		ReleaseExternalFD();
-	if (file->entry != NULL)
+	if (!file->doomed)
 	{
 		LWLockAcquire(instance_lock(worker->instance), LW_EXCLUSIVE);
 		status->protocol = protocol_next(status->protocol, CALL_CLOSE_FILE);
 		LWLockRelease(instance_lock(worker->instance));
 	}
+	if (file->stream != NULL)
+		eng_stream_free(file->stream);
 	frame_put_handle(worker->instance, file->handle, file->claimed);
-	file->handle = NULL;
-	file->entry = NULL;
-	file->claimed = false;
+	memset(file, 0, offsetof(OpenFile, job));
 	file->closing = NULL;
+	file->claimed = false;
+}
+
+/* Pages that were damaged and delivered all the same. */
+static void
+take_findings(Worker *worker)
+{
+	DamagedPage pages[FINDINGS_AT_ONCE];
+	EngFinding	finding;
+	int			count = 0;
+
+	while (count < lengthof(pages) &&
+		   eng_next_finding(worker->engine, &finding))
+	{
+		if (worker->backup == NULL ||
+			finding.tag >= (uint32) worker->backup->attach.count)
+			continue;
+		/* a file in a stream is not good when it should have failed */
+		worker->backup->attach.entries[finding.tag].damaged =
+			worker->instance->params.verify_checksums == VERIFY_ERROR;
+		pages[count].entry = &worker->backup->attach.entries[finding.tag];
+		pages[count].block = finding.block;
+		count++;
+	}
+	if (count > 0)
+		finding_add(worker->instance, worker->backup->id, pages, count);
+}
+
+/* What the bytes of a stream that is closed, or given up, have come to. */
+static uint64
+settle_stream(Worker *worker, OpenFile *file)
+{
+	Call	   *call = file->closing;
+
+	/* damaged pages may have been found up to the end */
+	take_findings(worker);
+	if (call != NULL && call->request.operation == OP_RESUME_STREAM)
+		return streamfile_settle(worker, file, (uint64) call->request.number);
+	return streamfile_settle(worker, file,
+							 call != NULL && streamfile_is_complete(file) ?
+							 PG_UINT64_MAX - 1 : 0);
 }
 
 /* A closing handle whose job has parked. */
@@ -472,10 +587,15 @@ static void
 finish_closing(Worker *worker, OpenFile *file)
 {
 	Call	   *call = file->closing;
+	uint64		keep = 0;
 
-	if (file->entry != NULL)
+	if (!file->doomed && file->stream != NULL)
+		keep = settle_stream(worker, file);
+	else if (!file->doomed)
 		settle_entry(worker, file);
 	release_place(worker, file);
+	if (call != NULL && call->request.operation == OP_RESUME_STREAM)
+		streamfile_finish_resume(worker, call, keep);
 	if (call != NULL)
 		call_answer(worker->instance, call);
 }
@@ -488,6 +608,8 @@ has_work(EngRing *ring)
 
 	if (atomic_load(&ring->request) != RING_NO_REQUEST)
 		return true;
+	if (atomic_load(&ring->finished))
+		return false;
 	return produced - atomic_load(&ring->consumed) < ring->nframes &&
 		atomic_load(&ring->base) + produced * ENG_FRAME_SIZE < ring->size;
 }
@@ -497,7 +619,7 @@ pump_file(Worker *worker, OpenFile *file)
 {
 	EngRing    *ring = &file->handle->ring;
 
-	if (file->entry == NULL || atomic_load(&ring->state) == RING_CLOSING)
+	if (file->doomed || atomic_load(&ring->state) == RING_CLOSING)
 	{
 		if (eng_job_idle(file->job))
 			finish_closing(worker, file);
@@ -515,28 +637,6 @@ pump_file(Worker *worker, OpenFile *file)
 		SetLatch(compat_proc_latch(pg_atomic_read_u32(&file->handle->reader_proc_number)));
 }
 
-/* Pages that were damaged and delivered all the same. */
-static void
-take_findings(Worker *worker)
-{
-	DamagedPage pages[FINDINGS_AT_ONCE];
-	EngFinding	finding;
-	int			count = 0;
-
-	while (count < lengthof(pages) &&
-		   eng_next_finding(worker->engine, &finding))
-	{
-		if (worker->backup == NULL ||
-			finding.tag >= (uint32) worker->backup->attach.count)
-			continue;
-		pages[count].entry = &worker->backup->attach.entries[finding.tag];
-		pages[count].block = finding.block;
-		count++;
-	}
-	if (count > 0)
-		finding_add(worker->instance, worker->backup->id, pages, count);
-}
-
 void
 openfile_pump(Worker *worker)
 {
@@ -546,6 +646,8 @@ openfile_pump(Worker *worker)
 		if (worker->files[i].handle != NULL)
 			pump_file(worker, &worker->files[i]);
 	}
+	if (worker->backup != NULL)
+		streamfile_publish(worker);
 }
 
 void
@@ -562,6 +664,7 @@ openfile_close_all(Worker *worker)
 		if (file->entry != NULL)
 			drop_resume(file->entry);
 		file->entry = NULL;
+		file->doomed = true;
 		file->closing = NULL;
 		if (call != NULL)
 			call_answer(worker->instance, call);

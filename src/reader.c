@@ -25,6 +25,7 @@
 #include "engine/relfile.h"
 #include "frame.h"
 #include "instance.h"
+#include "reader.h"
 #include "report.h"
 #include "stop.h"
 #include "testpoint.h"
@@ -37,20 +38,8 @@ PGDLLEXPORT Datum ese_read_file_instance(PG_FUNCTION_ARGS);
 
 PG_FUNCTION_INFO_V1(ese_read_file_instance);
 
-/* One call. */
-typedef struct Reading
-{
-	EseInstance *instance;
-	EseHandle  *handle;
-	uint64		stop_word;		/* at entry */
-	uint64		start;			/* of the piece */
-	uint64		length;
-	bool		large;			/* it spans more frames than the ring has */
-} Reading;
-
-/* Give up the claim, also when the session dies. */
-static void
-release_claim(int code, Datum arg)
+void
+reader_release(int code, Datum arg)
 {
 	Reading    *reading = (Reading *) DatumGetPointer(arg);
 	EngRing    *ring = &reading->handle->ring;
@@ -120,9 +109,8 @@ raise_job_error(Reading *reading)
 			 jet_errdetail(error.jet, "The file was closed.")));
 }
 
-/* Wait until a frame, or the answer to a request, is there. */
-static void
-await(Reading *reading, bool request, uint64 frame)
+bool
+reader_await(Reading *reading, bool request, uint64 frame)
 {
 	EngRing    *ring = &reading->handle->ring;
 
@@ -131,7 +119,9 @@ await(Reading *reading, bool request, uint64 frame)
 		switch (request ? ring_request_poll(ring) : ring_poll(ring, frame))
 		{
 			case RING_READY:
-				return;
+				return true;
+			case RING_END:
+				return false;
 			case RING_WAIT:
 				wait_for_ring(reading);
 				break;
@@ -151,7 +141,7 @@ ask_job(Reading *reading, RingRequest request)
 {
 	ring_request(&reading->handle->ring, request, reading->start);
 	worker_wake(reading->instance);
-	await(reading, true, 0);
+	(void) reader_await(reading, true, 0);
 }
 
 /* Which piece is wanted? */
@@ -193,7 +183,7 @@ prepare_ring(Reading *reading)
 	uint64		last;
 
 	/* what a session asked for that died meanwhile */
-	await(reading, true, 0);
+	(void) reader_await(reading, true, 0);
 
 	if (!ring_holds(ring, reading->start))
 		ask_job(reading, RING_REWIND);
@@ -228,9 +218,8 @@ copy_piece(Reading *reading, char *to)
 
 		if (reading->large && ring_retire(ring, frame))
 			worker_wake(reading->instance);
-		await(reading, false, frame);
-		pg_atomic_write_u64(&reading->instance->last_activity,
-							GetCurrentTimestamp());
+		(void) reader_await(reading, false, frame);
+		reader_touch(reading);
 		memcpy(to, ring_bytes(ring, ese_frames, at), stop - at);
 		to += stop - at;
 		at = stop;
@@ -243,12 +232,7 @@ read_piece(Reading *reading, uint64 max_bytes, bool has_offset,
 		   int64 at_offset)
 {
 	EngRing    *ring = &reading->handle->ring;
-	TimestampTz now = GetCurrentTimestamp();
 	bytea	   *piece;
-
-	pg_atomic_write_u32(&reading->handle->reader_proc_number,
-						compat_my_proc_number());
-	pg_atomic_write_u64(&reading->instance->last_activity, now);
 
 	choose_piece(reading, max_bytes, has_offset, at_offset);
 	piece = palloc(VARHDRSZ + reading->length);
@@ -269,15 +253,31 @@ read_piece(Reading *reading, uint64 max_bytes, bool has_offset,
 		ring->piece_valid = true;
 		atomic_store(&ring->position, reading->start + reading->length);
 	}
-	now = GetCurrentTimestamp();
-	pg_atomic_write_u64(&reading->handle->last_read_at, now);
-	pg_atomic_write_u64(&reading->instance->last_activity, now);
+	reader_touch(reading);
 	return piece;
 }
 
-/* Find the handle and get the right to read it. */
-static void
-claim_handle(Reading *reading, int32 number)
+void
+reader_enter(Reading *reading, FunctionCallInfo fcinfo)
+{
+	reading->instance = instance_get_running(fcinfo, 0);
+	reading->stop_word = pg_atomic_read_u64(&reading->instance->stop_word);
+	stop_check(reading->instance, reading->stop_word);
+	if (PG_ARGISNULL(1))
+		refuse_parameter("the handle is null");
+}
+
+void
+reader_check_size(int32 max_bytes)
+{
+	if (max_bytes < ENG_PAGE_SIZE || max_bytes > MAX_PIECE ||
+		max_bytes % ENG_PAGE_SIZE != 0)
+		refuse_parameter("max_bytes must be a multiple of %d from %d to %d",
+						 ENG_PAGE_SIZE, ENG_PAGE_SIZE, MAX_PIECE);
+}
+
+void
+reader_claim(Reading *reading, int32 number)
 {
 	int32		holder;
 
@@ -293,38 +293,52 @@ claim_handle(Reading *reading, int32 number)
 	}
 }
 
+void
+reader_check_claim(Reading *reading, int32 number)
+{
+	if (atomic_load(&reading->handle->ring.ident) != (uint32) number)
+		refuse_closed_handle(number);
+	pg_atomic_write_u32(&reading->handle->reader_proc_number,
+						compat_my_proc_number());
+	reader_touch(reading);
+}
+
+void
+reader_touch(Reading *reading)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	pg_atomic_write_u64(&reading->handle->last_read_at, now);
+	pg_atomic_write_u64(&reading->instance->last_activity, now);
+}
+
 /* ese_read_file_instance(instance, handle, max_bytes, at_offset) → bytea */
 Datum
 ese_read_file_instance(PG_FUNCTION_ARGS)
 {
-	Reading		reading = {.instance = instance_get_running(fcinfo, 0)};
-	int32		number = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1);
+	Reading		reading;
+	int32		number;
 	int32		max_bytes = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2);
 	bool		has_offset = !PG_ARGISNULL(3);
 	int64		at_offset = has_offset ? PG_GETARG_INT64(3) : 0;
 	bytea	   *piece;
 
-	/* ESE: is there a backup, was it stopped, then the arguments */
-	reading.stop_word = pg_atomic_read_u64(&reading.instance->stop_word);
-	stop_check(reading.instance, reading.stop_word);
-	if (PG_ARGISNULL(1))
-		refuse_parameter("the handle is null");
-	if (max_bytes < ENG_PAGE_SIZE || max_bytes > MAX_PIECE ||
-		max_bytes % ENG_PAGE_SIZE != 0)
-		refuse_parameter("max_bytes must be a multiple of %d from %d to %d",
-						 ENG_PAGE_SIZE, ENG_PAGE_SIZE, MAX_PIECE);
+	reader_enter(&reading, fcinfo);
+	number = PG_GETARG_INT32(1);
+	reader_check_size(max_bytes);
 	if (has_offset && at_offset < 0)
 		refuse_parameter("at_offset must not be negative");
 
-	claim_handle(&reading, number);
-	PG_ENSURE_ERROR_CLEANUP(release_claim, PointerGetDatum(&reading));
+	reader_claim(&reading, number);
+	PG_ENSURE_ERROR_CLEANUP(reader_release, PointerGetDatum(&reading));
 	{
-		/* only now is it certain that this is still the same file */
-		if (atomic_load(&reading.handle->ring.ident) != (uint32) number)
-			refuse_closed_handle(number);
+		reader_check_claim(&reading, number);
+		if (reading.handle->is_stream)
+			refuse_parameter("handle %d is that of a stream: use ese_read_stream_instance or ese_copy_stream",
+							 number);
 		piece = read_piece(&reading, max_bytes, has_offset, at_offset);
 	}
-	PG_END_ENSURE_ERROR_CLEANUP(release_claim, PointerGetDatum(&reading));
-	release_claim(0, PointerGetDatum(&reading));
+	PG_END_ENSURE_ERROR_CLEANUP(reader_release, PointerGetDatum(&reading));
+	reader_release(0, PointerGetDatum(&reading));
 	PG_RETURN_BYTEA_P(piece);
 }

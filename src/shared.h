@@ -67,6 +67,9 @@ typedef struct BackupStatus
 	int			stop_error;		/* what calls get after a stop: JetErr */
 	int64		files_total;
 	int64		files_done;
+	int64		files_in_streams;
+	int64		files_waiting;	/* in the queue of the streams */
+	bool		streaming;		/* this phase is read by streams */
 	int64		bytes_total;
 	int64		bytes_closed;	/* of files that are not open any more */
 	int64		bytes_per_second;
@@ -128,7 +131,8 @@ typedef struct EseHandle
 
 	/* written by the worker before the ring is opened */
 	int64		backup_id;
-	char		file_name[MAXPGPATH];
+	bool		is_stream;
+	char		file_name[MAXPGPATH];	/* empty for a stream */
 	char		opened_by[NAMEDATALEN];
 	TimestampTz opened_at;
 

@@ -325,8 +325,9 @@ ese_backup_progress_rows(PG_FUNCTION_ARGS)
 		add_int64(&row, status->protocol.open_files);
 		add_int64(&row, status->files_total);
 		add_int64(&row, status->files_done);
-		add_int64(&row, 0);		/* files_in_streams */
-		add_int64(&row, status->files_total - status->files_done -
+		add_int64(&row, status->files_in_streams);
+		add_int64(&row, status->streaming ? status->files_waiting :
+				  status->files_total - status->files_done -
 				  status->protocol.open_files);
 		add_int64(&row, status->bytes_total);
 		add_int64(&row, status->bytes_closed + bytes_in_handles(copy->id));
@@ -362,10 +363,13 @@ ese_backup_handle_rows(PG_FUNCTION_ARGS)
 		add_int32(&row, copy->instance_id);
 		add_int64(&row, copy->backup_id);
 		add_int32(&row, (int32) atomic_load(&copy->ring.ident));
-		add_text(&row, "file");
+		add_text(&row, copy->is_stream ? "stream" : "file");
 		add_private_text(&row, filename_show(copy->file_name), allowed);
 		add_int64(&row, (int64) atomic_load(&copy->ring.position));
-		add_int64(&row, (int64) copy->ring.size);
+		if (copy->is_stream)
+			add_null(&row);
+		else
+			add_int64(&row, (int64) copy->ring.size);
 		add_text(&row, copy->opened_by);
 		add_time(&row, copy->opened_at);
 		add_time(&row, (int64) pg_atomic_read_u64(&copy->last_read_at));

@@ -397,6 +397,12 @@ dispatch(Worker *worker, Call *call)
 		case OP_OPEN_FILE:
 			openfile_open(worker, call);
 			break;
+		case OP_OPEN_STREAM:
+			streamfile_open(worker, call);
+			break;
+		case OP_RESUME_STREAM:
+			streamfile_resume(worker, call);
+			break;
 		case OP_CLOSE_FILE:
 			openfile_close(worker, call);
 			break;
@@ -412,11 +418,12 @@ dispatch(Worker *worker, Call *call)
 	}
 }
 
-/* The CloseFile that was granted is answered when the job has parked. */
+/* What closes a handle is answered when its job has parked. */
 static bool
 is_deferred(const Call *call)
 {
-	return call->request.operation == OP_CLOSE_FILE &&
+	return (call->request.operation == OP_CLOSE_FILE ||
+			call->request.operation == OP_RESUME_STREAM) &&
 		call->answer.error == 0;
 }
 

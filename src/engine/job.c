@@ -51,16 +51,16 @@ job_free(EngJob *job)
  * The engine was stopped, or the handle closed.  A thread asks that again
  * after every system call, which may have taken as long as a whole backup.
  */
-static bool
-is_unwanted(EngJob *job, EngShared *shared)
+bool
+job_is_unwanted(EngJob *job, EngShared *shared)
 {
 	return atomic_load(&shared->stopping) ||
 		atomic_load(&job->ring->state) != RING_OPEN;
 }
 
 /* The job is over; what the ring holds already can still be read. */
-static JobOutcome
-fail(EngJob *job, int jet, int sys_errno, uint32_t block, uint64_t offset)
+JobOutcome
+job_fail(EngJob *job, int jet, int sys_errno, uint32_t block, uint64_t offset)
 {
 	uint32_t	open = RING_OPEN;
 	EngError	error = {
@@ -163,9 +163,9 @@ took_new_limit(EngJob *job, EngShared *shared)
  * Verify the pages of a loaded frame from where the last call left off.
  * JOB_MORE when all are dealt with.
  */
-static JobOutcome
-verify_frame(EngJob *job, EngShared *shared, char *frame, size_t length,
-			 uint64_t offset)
+JobOutcome
+job_verify(EngJob *job, EngShared *shared, char *frame, size_t length,
+		   uint64_t offset)
 {
 	/* bytes after the last whole page are no page */
 	uint32_t	pages = (uint32_t) (length / ENG_PAGE_SIZE);
@@ -195,7 +195,7 @@ verify_frame(EngJob *job, EngShared *shared, char *frame, size_t length,
 			return JOB_PARK;
 		}
 		if (job->source.verify == VERIFY_ERROR)
-			return fail(job, JET_errReadVerifyFailure, 0, block, page_offset);
+			return job_fail(job, JET_errReadVerifyFailure, 0, block, page_offset);
 		if (!eng_add_finding(job->engine, job->source.tag, block))
 			return JOB_PARK;	/* the owner starts us when it has made room */
 
@@ -267,14 +267,14 @@ serve_request(EngJob *job, EngShared *shared, RingRequest request)
 	ok = request == RING_MARK ? serve_mark(job, shared, position)
 		: serve_rewind(job, position);
 	if (!ok)
-		return fail(job, JET_errOutOfMemory, 0, 0, position);
+		return job_fail(job, JET_errOutOfMemory, 0, 0, position);
 	atomic_store(&ring->request, RING_NO_REQUEST);
 	return JOB_MORE;
 }
 
 /* The ring is full: sleep, unless room came up meanwhile. */
-static JobOutcome
-park_until_room(EngRing *ring)
+JobOutcome
+job_park_until_room(EngRing *ring)
 {
 	atomic_store(&ring->job_parked, 1);
 	if (atomic_load(&ring->produced) - atomic_load(&ring->consumed) < ring->nframes ||
@@ -287,16 +287,16 @@ park_until_room(EngRing *ring)
 }
 
 /* Read the next frame, when the rate limit allows. */
-static JobOutcome
-load_frame(EngJob *job, EngShared *shared, char *frame, size_t length,
-		   uint64_t offset)
+JobOutcome
+job_load(EngJob *job, EngShared *shared, char *frame, size_t length,
+		 uint64_t offset)
 {
 	eng_wait_until(job->engine, throttle_reserve(&shared->throttle, length));
 	hold_point(shared);
-	if (is_unwanted(job, shared))
+	if (job_is_unwanted(job, shared))
 		return JOB_PARK;
 	if (!read_bytes(&job->source, frame, length, offset))
-		return fail(job, JET_errDiskIO, errno, 0, offset);
+		return job_fail(job, JET_errDiskIO, errno, 0, offset);
 	atomic_fetch_add(&shared->bytes_read, length);
 	job->loaded = true;
 	job->verified = 0;
@@ -316,26 +316,26 @@ fill_frame(EngJob *job, EngShared *shared)
 	if (offset >= ring->size)
 		return JOB_PARK;		/* finished */
 	if (number - atomic_load(&ring->consumed) >= ring->nframes)
-		return park_until_room(ring);
+		return job_park_until_room(ring);
 
 	length = (size_t) (ring_frame_end(ring, number) - offset);
 	frame = ring_bytes(ring, shared->pool, offset);
 
 	if (!job->loaded)
 	{
-		outcome = load_frame(job, shared, frame, length, offset);
-		if (outcome != JOB_MORE || is_unwanted(job, shared))
+		outcome = job_load(job, shared, frame, length, offset);
+		if (outcome != JOB_MORE || job_is_unwanted(job, shared))
 			return JOB_PARK;
 	}
 	if (job->source.verify != VERIFY_OFF)
 	{
-		outcome = verify_frame(job, shared, frame, length, offset);
+		outcome = job_verify(job, shared, frame, length, offset);
 		if (outcome != JOB_MORE)
 			return outcome;
 	}
 	if (!digest_copy(&job->at_frame[number % ring->nframes], &job->digest) ||
 		!digest_update(&job->digest, frame, length))
-		return fail(job, JET_errOutOfMemory, 0, 0, offset);
+		return job_fail(job, JET_errOutOfMemory, 0, 0, offset);
 
 	job->loaded = false;
 	atomic_store(&ring->produced, number + 1);
@@ -349,13 +349,15 @@ job_step(EngJob *job, EngShared *shared)
 	RingRequest request;
 	JobOutcome	outcome;
 
-	if (is_unwanted(job, shared))
+	if (job_is_unwanted(job, shared))
 		return JOB_PARK;
 
 	atomic_store(&ring->job_parked, 0);
 	request = (RingRequest) atomic_load(&ring->request);
 	if (request != RING_NO_REQUEST)
 		outcome = serve_request(job, shared, request);
+	else if (job->stream != NULL)
+		outcome = stream_fill_frame(job, shared);
 	else
 		outcome = fill_frame(job, shared);
 

@@ -12,6 +12,7 @@
 #define ESE_JOB_H
 
 #include "engine.h"
+#include "stream.h"
 
 typedef enum JobSchedule
 {
@@ -46,6 +47,7 @@ struct EngJob
 	Engine	   *engine;
 	EngRing    *ring;
 	EngSource	source;
+	EngStream  *stream;			/* NULL for a file; the owner's */
 
 	/* under the engine's mutex */
 	JobSchedule schedule;
@@ -73,6 +75,19 @@ extern JobOutcome job_step(EngJob *job, EngShared *shared);
 /* eng_job_digest(), for who has the frames at hand. */
 extern bool job_digest_at(EngJob *job, const EngShared *shared,
 						  uint64_t position, Digest *state);
+
+/* The parts of a step that file and stream have in common. */
+extern bool job_is_unwanted(EngJob *job, EngShared *shared);
+extern JobOutcome job_fail(EngJob *job, int jet, int sys_errno,
+						   uint32_t block, uint64_t offset);
+extern JobOutcome job_park_until_room(EngRing *ring);
+extern JobOutcome job_load(EngJob *job, EngShared *shared, char *to,
+						   size_t length, uint64_t offset);
+extern JobOutcome job_verify(EngJob *job, EngShared *shared, char *pages,
+							 size_t length, uint64_t offset);
+
+/* Provided by stream.c: fill the next frame of a stream. */
+extern JobOutcome stream_fill_frame(EngJob *job, EngShared *shared);
 
 /*
  * Provided by pool.c: tell the owner; keep a finding and tell the owner

@@ -422,9 +422,21 @@ eng_job_open(EngJob *job, EngRing *ring, const EngSource *source,
 	}
 	job->ring = ring;
 	job->source = *source;
+	job->stream = NULL;
 	job->loaded = false;
 	job->verified = 0;
 	atomic_store(&job->wants_lsn_limit, false);
+	return true;
+}
+
+bool
+eng_job_open_stream(EngJob *job, EngRing *ring, EngStream *stream)
+{
+	EngSource	nothing = {.fd = -1};
+
+	if (!eng_job_open(job, ring, &nothing, NULL))
+		return false;
+	job->stream = stream;
 	return true;
 }
 
@@ -473,5 +485,6 @@ eng_job_close(EngJob *job)
 		close(job->source.fd);
 	job->source.fd = -1;
 	job->source.memory = NULL;
+	job->stream = NULL;
 	return had_fd;
 }

@@ -49,6 +49,7 @@ static const Rule rules[PROTOCOL_CALLS] = {
 	[CALL_OPEN_ATTACHED] =   {"OpenFile, attached",   OPENED, {NOB, NOB, OK,  OK,  SEQ, SEQ, SRV, SRV}},
 	[CALL_OPEN_LOG] =        {"OpenFile, log",        OPENED, {NOB, NOB, DNF, DNF, OK,  OK,  SRV, SRV}},
 	[CALL_OPEN_OTHER] =      {"OpenFile, other",        SAME, {NOB, NOB, DNF, DNF, MIS, MIS, SRV, SRV}},
+	[CALL_OPEN_STREAM] =     {"OpenStream",           OPENED, {NOB, NOB, OK,  OK,  OK,  OK,  SRV, SRV}},
 	[CALL_READ_FILE] =       {"ReadFile",               SAME, {NOB, NOB, PAR, OK,  PAR, OK,  SRV, SRV}},
 	[CALL_CLOSE_FILE] =      {"CloseFile",            CLOSED, {NOB, NOB, PAR, OK,  PAR, OK,  PAR, OK}},
 	[CALL_GET_LOG_INFO] =    {"GetLogInfo",          TO_LOGS, {NOB, NOB, OK,  SEQ, OK,  SEQ, SRV, SRV}},

@@ -41,6 +41,7 @@ typedef enum ProtocolCall
 	CALL_OPEN_ATTACHED,			/* OpenFile of a file of the attach list */
 	CALL_OPEN_LOG,				/* OpenFile of a listed log or patch file */
 	CALL_OPEN_OTHER,			/* OpenFile of any other name */
+	CALL_OPEN_STREAM,
 	CALL_READ_FILE,
 	CALL_CLOSE_FILE,
 	CALL_GET_LOG_INFO,

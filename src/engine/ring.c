@@ -19,12 +19,15 @@ ring_open(EngRing *ring, uint32_t ident, uint64_t base, uint64_t size,
 	atomic_store(&ring->reader_waiting, 0);
 	atomic_store(&ring->job_parked, 0);
 	atomic_store(&ring->request, RING_NO_REQUEST);
+	atomic_store(&ring->finished, 0);
 	atomic_store(&ring->position, base);
 	ring->size = size;
 	ring->nframes = nframes;
 	memcpy(ring->slot, slot, nframes * sizeof(slot[0]));
 	memset(&ring->error, 0, sizeof(ring->error));
 	ring->piece_valid = false;
+	ring->frame_at = 0;
+	ring->offset_at = 0;
 	ring->marked_valid = false;
 	atomic_store(&ring->state, RING_OPEN);
 	atomic_store(&ring->ident, ident);
@@ -84,6 +87,15 @@ ring_bytes(EngRing *ring, char *pool, uint64_t position)
 	return pool + (size_t) slot * ENG_FRAME_SIZE + from_base % ENG_FRAME_SIZE;
 }
 
+char *
+ring_frame(EngRing *ring, char *pool, uint64_t frame, uint32_t *length)
+{
+	uint32_t	at = (uint32_t) (frame % ring->nframes);
+
+	*length = ring->length[at];
+	return pool + (size_t) ring->slot[at] * ENG_FRAME_SIZE;
+}
+
 static RingPoll
 look(EngRing *ring, uint64_t frame)
 {
@@ -93,6 +105,9 @@ look(EngRing *ring, uint64_t frame)
 		return RING_GONE;
 	if (frame < atomic_load(&ring->produced))
 		return RING_READY;
+	/* 'finished' is set after the last frame was produced */
+	if (atomic_load(&ring->finished))
+		return frame < atomic_load(&ring->produced) ? RING_READY : RING_END;
 	return state == RING_FAILED ? RING_BROKEN : RING_WAIT;
 }
 

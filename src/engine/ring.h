@@ -14,7 +14,8 @@
  *									the claim itself (RING_CLAIM_OWNER)
  *	claim							compare-and-swap from 0 by who wants to
  *									read; back to 0 by who holds it
- *	produced, error					the thread that runs the job
+ *	produced, length, finished,		the thread that runs the job
+ *	error
  *	base							the job, while the reader waits for a
  *									request, or the owner
  *	consumed, position, piece_*		who holds the claim; consumed also the
@@ -86,6 +87,7 @@ typedef enum RingPoll
 	RING_WAIT,
 	RING_BROKEN,				/* the job failed before this frame */
 	RING_GONE,					/* the ring is being closed */
+	RING_END,					/* a stream has no such frame */
 } RingPoll;
 
 typedef struct EngRing
@@ -101,6 +103,8 @@ typedef struct EngRing
 	_Atomic uint32_t job_parked;
 	_Atomic uint32_t request;	/* RingRequest */
 	_Atomic uint64_t request_position;
+	_Atomic uint32_t finished;	/* stream: no frame follows 'produced' */
+	uint32_t	length[RING_MAX_FRAMES];	/* stream: bytes in each slot */
 
 	uint64_t	size;			/* of the file, fixed at open */
 	uint32_t	nframes;
@@ -111,6 +115,8 @@ typedef struct EngRing
 	_Atomic uint64_t position;	/* next byte to deliver */
 	uint64_t	piece_start;	/* first byte of the last piece */
 	bool		piece_valid;	/* a piece was delivered */
+	uint64_t	frame_at;		/* stream: the frame 'position' lies in */
+	uint32_t	offset_at;		/* stream: where in that frame */
 	uint64_t	marked;			/* position of the last RING_MARK */
 	bool		marked_valid;
 } EngRing;
@@ -139,6 +145,10 @@ extern void ring_release(EngRing *ring, int32_t pid);
 extern uint64_t ring_frame_of(EngRing *ring, uint64_t position);
 extern uint64_t ring_frame_end(EngRing *ring, uint64_t frame);
 extern char *ring_bytes(EngRing *ring, char *pool, uint64_t position);
+
+/* Reader of a stream: where frame k lies, and its length. */
+extern char *ring_frame(EngRing *ring, char *pool, uint64_t frame,
+						uint32_t *length);
 
 /* Reader: is the frame there?  RING_WAIT means the waiting flag is up. */
 extern RingPoll ring_poll(EngRing *ring, uint64_t frame);

@@ -1,0 +1,20 @@
+/*-------------------------------------------------------------------------
+ *
+ * client.h
+ *	  Checks that the functions of a backup have in common.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ESE_CLIENT_H
+#define ESE_CLIENT_H
+
+/*
+ * Whoever reads a backup reads everything: EXECUTE on the function is not
+ * enough.
+ */
+extern void client_check_read_privilege(void);
+
+/* The argument "backup": 0 when it is not given. */
+extern int64 client_backup_argument(FunctionCallInfo fcinfo, int arg);
+
+#endif							/* ESE_CLIENT_H */

@@ -1,0 +1,61 @@
+/*-------------------------------------------------------------------------
+ *
+ * file.h
+ *	  One file of a backup, and what became of it.
+ *
+ * Entries belong to the owner (the worker's main thread).  While an entry is
+ * FILE_IN_STREAM its size, modified and digest belong to the thread that runs
+ * the stream's job.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ESE_FILE_H
+#define ESE_FILE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "digest.h"
+
+typedef enum FileKind
+{
+	FILE_RELATION,
+	FILE_OTHER,
+	FILE_DIRECTORY,
+	FILE_LOG,
+	FILE_PATCH,
+} FileKind;
+
+typedef enum FileStatus
+{
+	FILE_UNREAD,				/* next: OPEN, IN_STREAM, GONE */
+	FILE_OPEN,					/* a handle has it; next: any other */
+	FILE_IN_STREAM,				/* a stream took it from the queue; next:
+								 * UNREAD, READ, GONE, FAILED */
+	FILE_READ,					/* read to its end and closed; may be opened
+								 * again */
+	FILE_GONE,					/* was removed before it could be opened */
+	FILE_FAILED,				/* damaged or unreadable; may be opened again */
+} FileStatus;
+
+typedef struct FileEntry
+{
+	char	   *name;
+	int64_t		size;			/* as listed; from the first open on, as
+								 * opened */
+	int64_t		modified;		/* seconds since 1970 */
+	uint32_t	database;		/* OIDs; 0 where none */
+	uint32_t	tablespace;
+	uint8_t		kind;			/* FileKind */
+	uint8_t		status;			/* FileStatus */
+	bool		failure_counted;
+	bool		damaged;		/* a stream has delivered a damaged page */
+	uint32_t	first_block;	/* relation: block number of the first page */
+	int64_t		generation;		/* log: its segment number */
+	char	   *contents;		/* patch file: its bytes */
+	DigestValue digest;			/* of a file that was read */
+	int64_t		resume_position;	/* where it was closed unfinished, or 0 */
+	Digest	   *resume;			/* the digest there */
+} FileEntry;
+
+#endif							/* ESE_FILE_H */

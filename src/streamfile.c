@@ -1,0 +1,249 @@
+/*-------------------------------------------------------------------------
+ *
+ * streamfile.c
+ *	  The worker's side of streams: the queue, and what a stream has carried.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "storage/fd.h"
+
+#include "backup.h"
+#include "engine/jet.h"
+#include "frame.h"
+
+/* The list that the files of this phase are taken from. */
+static FileList *
+current_list(Backup *backup)
+{
+	return backup->logs_listed ? &backup->logs : &backup->attach;
+}
+
+static const FileEntry *sort_entries;
+
+/*
+ * Directories first, so that what lies in them has a place; then the largest
+ * files, so that streams end together; the manifest last, because it is a
+ * promise about all others.
+ */
+static int
+rank(const FileEntry *entry)
+{
+	if (entry->kind == FILE_DIRECTORY)
+		return 0;
+	return strcmp(entry->name, "backup_manifest") == 0 ? 2 : 1;
+}
+
+static int
+compare_for_streams(const void *a, const void *b)
+{
+	const FileEntry *x = &sort_entries[*(const uint32 *) a];
+	const FileEntry *y = &sort_entries[*(const uint32 *) b];
+
+	if (rank(x) != rank(y))
+		return rank(x) - rank(y);
+	if (rank(x) == 1 && x->size != y->size)
+		return x->size > y->size ? -1 : 1;
+	return strcmp(x->name, y->name);
+}
+
+/* Make the queue of this phase; false when memory is out. */
+static bool
+make_queue(Backup *backup)
+{
+	FileList   *list = current_list(backup);
+	uint32	   *order = palloc_extended(sizeof(uint32) * (list->count + 1),
+										MCXT_ALLOC_HUGE);
+
+	for (int i = 0; i < list->count; i++)
+		order[i] = (uint32) i;
+	sort_entries = list->entries;
+	qsort(order, list->count, sizeof(uint32), compare_for_streams);
+	backup->queue = eng_queue_new(list->entries, order, (uint32) list->count);
+	list->streamed = true;
+	backup->queue_count = list->count;
+	backup->queue_settled = 0;
+	pfree(order);
+	return backup->queue != NULL;
+}
+
+void
+streamfile_drop_queue(Backup *backup)
+{
+	if (backup->queue != NULL)
+		eng_queue_free(backup->queue);
+	backup->queue = NULL;
+	backup->style = STYLE_UNDECIDED;
+}
+
+void
+streamfile_publish(Worker *worker)
+{
+	BackupStatus *status = &worker->instance->backup;
+	Backup	   *backup = worker->backup;
+	int64		waiting;
+
+	if (backup->queue == NULL)
+		return;
+	waiting = eng_queue_waiting(backup->queue);
+	LWLockAcquire(instance_lock(worker->instance), LW_EXCLUSIVE);
+	status->streaming = true;
+	status->files_waiting = waiting;
+	status->files_in_streams = backup->queue_count - waiting -
+		backup->queue_settled;
+	LWLockRelease(instance_lock(worker->instance));
+}
+
+/* Open a stream in a free place; the answer says when that fails. */
+static void
+start_stream(Worker *worker, Call *call, OpenFile *place)
+{
+	Backup	   *backup = worker->backup;
+	bool		verify = DataChecksumsEnabled() && !backup->logs_listed &&
+		worker->instance->params.verify_checksums != VERIFY_OFF;
+	uint32		slot[RING_MAX_FRAMES];
+	uint32		nframes;
+
+	if ((backup->queue == NULL && !make_queue(backup)) || !AcquireExternalFD())
+	{
+		answer_error(&call->answer, JET_errOutOfFileHandles,
+					 "out of memory or file descriptors for one more stream");
+		return;
+	}
+	if (!openfile_take_handle(worker, call, place, slot, &nframes))
+	{
+		ReleaseExternalFD();
+		return;
+	}
+	place->handle->is_stream = true;
+	/* a damaged page is delivered: the archive must go on behind it */
+	place->stream = eng_stream_new(backup->queue,
+								   verify ? VERIFY_REPORT : VERIFY_OFF);
+	if (place->stream == NULL ||
+		!eng_job_open_stream(place->job, &place->handle->ring, place->stream))
+	{
+		if (place->stream != NULL)
+			eng_stream_free(place->stream);
+		place->stream = NULL;
+		frame_put_handle(worker->instance, place->handle, true);
+		place->handle = NULL;
+		ReleaseExternalFD();
+		answer_error(&call->answer, JET_errOutOfMemory,
+					 "out of memory for one more stream");
+		return;
+	}
+	ring_open(&place->handle->ring, place->number, 0, PG_INT64_MAX, slot,
+			  nframes);
+	openfile_publish(worker, call, place);
+	streamfile_publish(worker);
+}
+
+void
+streamfile_open(Worker *worker, Call *call)
+{
+	OpenFile   *place;
+
+	if (backup_refuse(worker, call, CALL_OPEN_STREAM) ||
+		openfile_refuse_style(worker, call, STYLE_STREAMS) ||
+		(place = openfile_choose_place(worker, call)) == NULL)
+		return;
+	start_stream(worker, call, place);
+}
+
+void
+streamfile_resume(Worker *worker, Call *call)
+{
+	OpenFile   *file;
+
+	if (backup_refuse(worker, call, CALL_READ_FILE) ||
+		(file = openfile_begin_closing(worker, call)) == NULL)
+		return;
+	if (file->stream != NULL &&
+		(uint64) call->request.number <= atomic_load(&file->handle->ring.position))
+		return;					/* goes on when the job has parked */
+
+	answer_error(&call->answer, JET_errInvalidParameter,
+				 file->stream == NULL ? "handle %d is not that of a stream" :
+				 "more bytes are said to be received of stream %d than were sent",
+				 call->request.handle);
+	/* take the closing back */
+	file->closing = NULL;
+	file->claimed = false;
+	atomic_store(&file->handle->ring.state, RING_OPEN);
+	ring_release(&file->handle->ring, RING_CLAIM_OWNER);
+}
+
+void
+streamfile_finish_resume(Worker *worker, Call *call, uint64 keep)
+{
+	OpenFile   *place = openfile_choose_place(worker, call);
+
+	if (place == NULL)
+		return;
+	start_stream(worker, call, place);
+	call->answer.number = (int64) keep;
+}
+
+bool
+streamfile_is_complete(OpenFile *file)
+{
+	EngRing    *ring = &file->handle->ring;
+
+	return atomic_load(&ring->finished) != 0 &&
+		ring->frame_at == atomic_load(&ring->produced);
+}
+
+/* A file that lies in the stream and was received counts. */
+static void
+count_member(Worker *worker, FileEntry *entry)
+{
+	BackupStatus *status = &worker->instance->backup;
+
+	openfile_count_as_read(worker, entry);
+	if (entry->damaged)
+	{
+		entry->status = FILE_FAILED;
+		backup_note_failure(worker, entry, JET_errReadVerifyFailure);
+	}
+	LWLockAcquire(instance_lock(worker->instance), LW_EXCLUSIVE);
+	if (entry->kind != FILE_DIRECTORY)
+	{
+		status->files_done++;
+		status->bytes_closed += entry->size;
+	}
+	LWLockRelease(instance_lock(worker->instance));
+}
+
+uint64
+streamfile_settle(Worker *worker, OpenFile *file, uint64 limit)
+{
+	Backup	   *backup = worker->backup;
+	EngStream  *stream = file->stream;
+	FileEntry  *entries = current_list(backup)->entries;
+	uint64		keep = 0;
+
+	/* from the last one back, so that the queue has its old order */
+	for (int i = (int) stream->member_count - 1; i >= 0; i--)
+	{
+		StreamMember *member = &stream->members[i];
+		FileEntry  *entry = &entries[member->index];
+
+		if (member->end > limit)
+		{
+			eng_queue_return(backup->queue, member->index);
+			continue;
+		}
+		if (member->outcome == MEMBER_SENT)
+		{
+			count_member(worker, entry);
+			keep = Max(keep, member->end);
+		}
+		else
+			(void) openfile_settle_missing(worker, entry, member->sys_errno);
+		backup->queue_settled++;
+	}
+	streamfile_publish(worker);
+	return keep;
+}
