@@ -164,7 +164,10 @@ extern bool openfile_take_handle(Worker *worker, Call *call, OpenFile *place,
 /* Count one more open handle, and answer with it. */
 extern void openfile_publish(Worker *worker, Call *call, OpenFile *place);
 
-/* The open handle of a number, claimed and closing; NULL when refused. */
+/* The open handle of a number, or NULL. */
+extern OpenFile *openfile_find(Worker *worker, int32 number);
+
+/* The same, claimed and closing; NULL when refused. */
 extern OpenFile *openfile_begin_closing(Worker *worker, Call *call);
 
 /* A file counts as read; its digest is in the entry. */

@@ -354,8 +354,8 @@ openfile_open(Worker *worker, Call *call)
 							 (long long) entry->size)));
 }
 
-static OpenFile *
-find_number(Worker *worker, int32 number)
+OpenFile *
+openfile_find(Worker *worker, int32 number)
 {
 	for (int i = 0; i < worker->file_places; i++)
 	{
@@ -371,7 +371,7 @@ find_number(Worker *worker, int32 number)
 OpenFile *
 openfile_begin_closing(Worker *worker, Call *call)
 {
-	OpenFile   *file = find_number(worker, call->request.handle);
+	OpenFile   *file = openfile_find(worker, call->request.handle);
 	int32		holder;
 
 	if (file == NULL || file->claimed ||

@@ -99,6 +99,14 @@ raise_job_error(Reading *reading)
 										relation.number,
 										relfile_fork_name(relation.fork))),
 				 errhint("The file was closed; open it again to try once more, or set verify_checksums to report.")));
+	if (reading->handle->is_stream)
+		ereport(ERROR,
+				(jet_errcode(error.jet),
+				 error.sys_errno ?
+				 errmsg("could not read a file of the stream: %m") :
+				 errmsg("the stream could not go on"),
+				 jet_errdetail(error.jet, "The stream was closed, and its files are back in the queue; the server log names the file."),
+				 errhint("Throw its bytes away and open another stream.")));
 	ereport(ERROR,
 			(jet_errcode(error.jet),
 			 error.sys_errno ?

@@ -157,22 +157,22 @@ streamfile_resume(Worker *worker, Call *call)
 {
 	OpenFile   *file;
 
-	if (backup_refuse(worker, call, CALL_READ_FILE) ||
-		(file = openfile_begin_closing(worker, call)) == NULL)
+	if (backup_refuse(worker, call, CALL_READ_FILE))
 		return;
-	if (file->stream != NULL &&
-		(uint64) call->request.number <= atomic_load(&file->handle->ring.position))
-		return;					/* goes on when the job has parked */
-
-	answer_error(&call->answer, JET_errInvalidParameter,
-				 file->stream == NULL ? "handle %d is not that of a stream" :
-				 "more bytes are said to be received of stream %d than were sent",
-				 call->request.handle);
-	/* take the closing back */
-	file->closing = NULL;
-	file->claimed = false;
-	atomic_store(&file->handle->ring.state, RING_OPEN);
-	ring_release(&file->handle->ring, RING_CLAIM_OWNER);
+	file = openfile_find(worker, call->request.handle);
+	if (file != NULL && file->stream == NULL)
+		answer_error(&call->answer, JET_errInvalidParameter,
+					 "handle %d is not that of a stream",
+					 call->request.handle);
+	else if (file != NULL && (uint64) call->request.number >
+			 atomic_load(&file->handle->ring.position))
+		answer_error(&call->answer, JET_errInvalidParameter,
+					 "only %llu bytes were sent of stream %d",
+					 (unsigned long long) atomic_load(&file->handle->ring.position),
+					 call->request.handle);
+	else
+		/* goes on when the job has parked */
+		(void) openfile_begin_closing(worker, call);
 }
 
 void
@@ -197,7 +197,7 @@ streamfile_is_complete(OpenFile *file)
 
 /* A file that lies in the stream and was received counts. */
 static void
-count_member(Worker *worker, FileEntry *entry)
+count_member(Worker *worker, FileEntry *entry, int64 listed_size)
 {
 	BackupStatus *status = &worker->instance->backup;
 
@@ -212,6 +212,7 @@ count_member(Worker *worker, FileEntry *entry)
 	{
 		status->files_done++;
 		status->bytes_closed += entry->size;
+		status->bytes_total += entry->size - listed_size;
 	}
 	LWLockRelease(instance_lock(worker->instance));
 }
@@ -222,7 +223,12 @@ streamfile_settle(Worker *worker, OpenFile *file, uint64 limit)
 	Backup	   *backup = worker->backup;
 	EngStream  *stream = file->stream;
 	FileEntry  *entries = current_list(backup)->entries;
+	FileEntry  *unreadable = NULL;
 	uint64		keep = 0;
+
+	/* a file that cannot be read would end every other stream as well */
+	if (file->handle->ring.error.jet == JET_errDiskIO)
+		unreadable = stream->entry;
 
 	/* from the last one back, so that the queue has its old order */
 	for (int i = (int) stream->member_count - 1; i >= 0; i--)
@@ -230,14 +236,22 @@ streamfile_settle(Worker *worker, OpenFile *file, uint64 limit)
 		StreamMember *member = &stream->members[i];
 		FileEntry  *entry = &entries[member->index];
 
+		if (member->end > limit && entry == unreadable)
+		{
+			entry->status = FILE_FAILED;
+			backup_note_failure(worker, entry, JET_errDiskIO);
+			backup->queue_settled++;
+			continue;
+		}
 		if (member->end > limit)
 		{
+			entry->size = member->listed_size;
 			eng_queue_return(backup->queue, member->index);
 			continue;
 		}
 		if (member->outcome == MEMBER_SENT)
 		{
-			count_member(worker, entry);
+			count_member(worker, entry, member->listed_size);
 			keep = Max(keep, member->end);
 		}
 		else

@@ -125,6 +125,8 @@ add_member(EngStream *stream, uint32_t index)
 	}
 	memset(&stream->members[stream->member_count], 0, sizeof(StreamMember));
 	stream->members[stream->member_count].index = index;
+	stream->members[stream->member_count].listed_size =
+		stream->queue->entries[index].size;
 	stream->members[stream->member_count].end = UINT64_MAX;
 	stream->member_count++;
 	return true;

@@ -36,6 +36,7 @@ typedef struct StreamMember
 	uint32_t	index;			/* in the queue's entries */
 	int32_t		sys_errno;		/* of what is not in the stream */
 	MemberOutcome outcome;
+	int64_t		listed_size;	/* the entry's size before it was opened */
 	uint64_t	end;			/* bytes of the stream up to its padding */
 } StreamMember;
 
