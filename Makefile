@@ -81,7 +81,7 @@ SAN ?=
 SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
 
 .PHONY: setup demo test test-built check-unit check-boundary check-regress \
-	check-isolation check-tap indent indent-check
+	check-isolation check-tap bench indent indent-check
 
 setup:
 	@dev/setup.sh
@@ -143,6 +143,13 @@ check-tap:
 	PATH="$(BINDIR):$$PATH" PG_REGRESS=$(PGXS_DIR)/src/test/regress/pg_regress \
 		TESTDIR="$(CURDIR)" PGPORT=65432 \
 		prove --timer -I $(PGXS_DIR)/src/test/perl -I test/lib $(PROVE_FLAGS) $(PROVE_TESTS)
+
+# ---- benchmarks: one table; BENCH="--scale 100 --runs 3" for a smaller one
+
+bench: setup
+	@$(MAKE) --no-print-directory all >/dev/null
+	@$(SUDO) $(MAKE) --no-print-directory install >/dev/null
+	@dev/unprivileged.sh perl -Itest/lib test/bench/bench.pl $(BENCH)
 
 # ---- format
 
