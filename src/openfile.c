@@ -630,8 +630,8 @@ pump_file(Worker *worker, OpenFile *file)
 	{
 		if (eng_job_wants_lsn_limit(file->job))
 			eng_set_lsn_limit(worker->engine, backup_current_lsn());
-		if (eng_job_idle(file->job))
-			eng_job_start(file->job);
+		/* also one that is just about to park: it would not see the room */
+		eng_job_start(file->job);
 	}
 	if (atomic_load(&ring->reader_waiting) && atomic_load(&ring->claim) > 0)
 		SetLatch(compat_proc_latch(pg_atomic_read_u32(&file->handle->reader_proc_number)));

@@ -131,7 +131,10 @@ ring_retire(EngRing *ring, uint64_t frame)
 	if (frame <= atomic_load(&ring->consumed))
 		return false;
 	atomic_store(&ring->consumed, frame);
-	return atomic_load(&ring->job_parked) != 0;
+
+	/* one wake-up for half a ring, not one for each frame */
+	return atomic_load(&ring->job_parked) != 0 &&
+		atomic_load(&ring->produced) - frame <= ring->nframes / 2;
 }
 
 bool

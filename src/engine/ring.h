@@ -154,8 +154,8 @@ extern char *ring_frame(EngRing *ring, char *pool, uint64_t frame,
 extern RingPoll ring_poll(EngRing *ring, uint64_t frame);
 
 /*
- * Reader: give back all frames before 'frame'.  True: the job waits for room
- * and the worker must be told.
+ * Reader: give back all frames before 'frame'.  True: the job waits for room,
+ * half of the ring is empty, and the worker must be told.
  */
 extern bool ring_retire(EngRing *ring, uint64_t frame);
 
