@@ -10,6 +10,8 @@
  */
 #include "postgres.h"
 
+#include <malloc.h>
+
 #include "access/htup_details.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -194,6 +196,24 @@ refuse_from(FunctionCallInfo fcinfo)
 				 errhint("Call it in the SELECT list: COPY (SELECT ese_read_stream_instance(...)) TO STDOUT (FORMAT binary).")));
 }
 
+/*
+ * Rows of 256 KiB are larger than what malloc() keeps by default: each copy
+ * of one would be mapped, faulted in and unmapped again, which costs more
+ * than everything else about it.  From the first stream on this process keeps
+ * a few such blocks instead.
+ */
+static void
+keep_large_blocks(void)
+{
+	static bool kept = false;
+
+	if (kept)
+		return;
+	kept = true;
+	(void) mallopt(M_MMAP_THRESHOLD, 32 * 1024 * 1024);
+	(void) mallopt(M_TRIM_THRESHOLD, 128 * 1024 * 1024);
+}
+
 /* ese_read_stream_instance(instance, handle, max_bytes) → SETOF bytea */
 Datum
 ese_read_stream_instance(PG_FUNCTION_ARGS)
@@ -206,6 +226,7 @@ ese_read_stream_instance(PG_FUNCTION_ARGS)
 	{
 		refuse_from(fcinfo);
 		reader_check_size(max_bytes);
+		keep_large_blocks();
 		context = SRF_FIRSTCALL_INIT();
 	}
 	context = SRF_PERCALL_SETUP();

@@ -63,22 +63,29 @@ my $id = EseClient::value($dbh, "SELECT ese_create_instance('bench')");
 $dbh->do("SELECT ese_init($id)");
 $dbh->do('CHECKPOINT');
 
-# CPU seconds of all server processes and of finished children, so far.
+# CPU seconds of the server and of our children so far.  What ended processes
+# have used is in their parents' sums.
 sub cpu
 {
 	my $ticks = 0;
+	my $postmaster = (split(/\n/, slurp("$home/data/postmaster.pid")))[0];
 	for my $stat (glob('/proc/[0-9]*/stat'))
 	{
-		open(my $file, '<', $stat) or next;
-		my $line = <$file> // next;
-		close($file);
-		my ($rest) = $line =~ /^.*\) (.*)$/s or next;
-		next if $line !~ /\((postgres|psql|pg_basebackup)\)/;
-		my @f = split(/ /, $rest);
-		$ticks += $f[11] + $f[12];
+		my ($pid, $parent, @f) = slurp($stat) =~ /^(\d+) \(.*\) \S (\d+) (.*)$/s ? ($1, $2, split(/ /, $3)) : next;
+		next if $pid != $postmaster && $parent != $postmaster;
+		$ticks += $f[9] + $f[10];
+		$ticks += $f[11] + $f[12] if $pid == $postmaster;
 	}
 	my (undef, undef, $user, $system) = times();
 	return $ticks / 100 + $user + $system;
+}
+
+sub slurp
+{
+	my ($path) = @_;
+	open(my $file, '<', $path) or return '';
+	local $/;
+	return <$file> // '';
 }
 
 # Read the attach list with so many streams; returns seconds, and bytes.
@@ -127,7 +134,10 @@ my @rows = (
 sub median { my @sorted = sort { $a <=> $b } @_; return $sorted[ $#sorted / 2 ]; }
 
 my (%ours, %peer, %burnt, $bytes);
-basebackup();    # warm the page cache
+# nothing of the loading may go on, and the page cache must be warm
+run('sync');
+basebackup();
+$_->[1]->() for @rows;
 for my $run (1 .. $runs)
 {
 	for my $row (@rows)
