@@ -235,6 +235,21 @@ set_file_name(Request *request, FunctionCallInfo fcinfo, int arg)
 	strlcpy(request->text, name, sizeof(request->text));
 }
 
+Datum
+client_handle_row(FunctionCallInfo fcinfo, const Answer *answer)
+{
+	TupleDesc	tupdesc;
+	Datum		values[2];
+	bool		nulls[2] = {false};
+
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	values[0] = Int32GetDatum(answer->result);
+	values[1] = Int64GetDatum(answer->number);
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc),
+											 values, nulls));
+}
+
 /* ese_open_file_instance(instance, file_name, start_offset, backup) → record */
 Datum
 ese_open_file_instance(PG_FUNCTION_ARGS)
@@ -242,9 +257,6 @@ ese_open_file_instance(PG_FUNCTION_ARGS)
 	EseInstance *instance = instance_get_running(fcinfo, 0);
 	Request		request = {.operation = OP_OPEN_FILE};
 	Answer		answer;
-	TupleDesc	tupdesc;
-	Datum		values[2];
-	bool		nulls[2] = {false};
 
 	client_check_read_privilege();
 	set_file_name(&request, fcinfo, 1);
@@ -255,12 +267,7 @@ ese_open_file_instance(PG_FUNCTION_ARGS)
 	client_describe(&request.client);
 	call_execute(instance, &request, &answer, NULL);
 
-	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	values[0] = Int32GetDatum(answer.result);
-	values[1] = Int64GetDatum(answer.number);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc),
-													  values, nulls)));
+	return client_handle_row(fcinfo, &answer);
 }
 
 /* ese_close_file_instance(instance, handle) → integer */

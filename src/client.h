@@ -8,6 +8,8 @@
 #ifndef ESE_CLIENT_H
 #define ESE_CLIENT_H
 
+#include "call.h"
+
 /*
  * Whoever reads a backup reads everything: EXECUTE on the function is not
  * enough.
@@ -16,5 +18,8 @@ extern void client_check_read_privilege(void);
 
 /* The argument "backup": 0 when it is not given. */
 extern int64 client_backup_argument(FunctionCallInfo fcinfo, int arg);
+
+/* The row (handle, size or number of bytes) of an answer. */
+extern Datum client_handle_row(FunctionCallInfo fcinfo, const Answer *answer);
 
 #endif							/* ESE_CLIENT_H */

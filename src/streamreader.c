@@ -12,7 +12,6 @@
 
 #include <malloc.h>
 
-#include "access/htup_details.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "libpq/libpq.h"
@@ -71,9 +70,6 @@ ese_resume_stream_instance(PG_FUNCTION_ARGS)
 	EseInstance *instance = instance_get_running(fcinfo, 0);
 	Request		request = {.operation = OP_RESUME_STREAM};
 	Answer		answer;
-	TupleDesc	tupdesc;
-	Datum		values[2];
-	bool		nulls[2] = {false};
 
 	client_check_read_privilege();
 	if (PG_ARGISNULL(1))
@@ -85,12 +81,7 @@ ese_resume_stream_instance(PG_FUNCTION_ARGS)
 	client_describe(&request.client);
 	call_execute(instance, &request, &answer, NULL);
 
-	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	values[0] = Int32GetDatum(answer.result);
-	values[1] = Int64GetDatum(answer.number);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc),
-													  values, nulls)));
+	return client_handle_row(fcinfo, &answer);
 }
 
 /*
