@@ -131,6 +131,9 @@ reader_await(Reading *reading, bool request, uint64 frame)
 			case RING_END:
 				return false;
 			case RING_WAIT:
+				/* the job parked, and what was given back woke nobody yet */
+				if (atomic_load(&ring->job_parked) != 0)
+					worker_wake(reading->instance);
 				wait_for_ring(reading);
 				break;
 			case RING_BROKEN:

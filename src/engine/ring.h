@@ -155,7 +155,8 @@ extern RingPoll ring_poll(EngRing *ring, uint64_t frame);
 
 /*
  * Reader: give back all frames before 'frame'.  True: the job waits for room,
- * half of the ring is empty, and the worker must be told.
+ * half of the ring is empty, and the worker must be told.  A reader that then
+ * waits for a frame while job_parked is set tells the worker as well.
  */
 extern bool ring_retire(EngRing *ring, uint64_t frame);
 
