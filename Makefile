@@ -7,20 +7,25 @@ PGFILEDESC = "ese - streaming backups over SQL that can be stopped at any moment
 
 ENGINE_OBJS = \
 	src/engine/buffer.o \
+	src/engine/compress.o \
 	src/engine/digest.o \
 	src/engine/escape.o \
+	src/engine/intake.o \
 	src/engine/jet.o \
 	src/engine/job.o \
 	src/engine/manifest.o \
 	src/engine/page.o \
 	src/engine/pool.o \
 	src/engine/protocol.o \
+	src/engine/queue.o \
 	src/engine/record.o \
 	src/engine/relfile.o \
 	src/engine/ring.o \
+	src/engine/sink.o \
 	src/engine/stream.o \
 	src/engine/tar.o \
-	src/engine/throttle.o
+	src/engine/throttle.o \
+	src/engine/writer.o
 
 OBJS = \
 	$(ENGINE_OBJS) \
@@ -55,7 +60,8 @@ OBJS = \
 PG_CPPFLAGS = -Isrc -D'PGDLLEXPORT=__attribute__((visibility("default")))'
 PG_CFLAGS = -std=gnu11 -Wextra -Wno-unused-parameter -Wno-sign-compare \
 	-Wno-missing-field-initializers -fvisibility=hidden $(WERROR)
-SHLIB_LINK = -lisal -lcrypto -lpthread
+ENGINE_LIBS = -lisal -lcrypto -lzstd -llz4 -lpthread
+SHLIB_LINK = $(ENGINE_LIBS)
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
@@ -115,7 +121,7 @@ check-unit: $(UNIT_TESTS:%=$(UNIT_DIR)/%)
 $(UNIT_DIR)/%: test/unit/%.c test/unit/tap.h $(wildcard src/engine/*)
 	@mkdir -p $(UNIT_DIR)
 	@gcc $(UNIT_CFLAGS) $< $(filter %.c,$(wildcard src/engine/*.c)) -o $@ \
-		-lisal -lcrypto -lpthread
+		$(ENGINE_LIBS)
 
 # ---- the engine must not know PostgreSQL: no include, no symbol
 

@@ -6,9 +6,9 @@ set -eu
 packages="
 	gcc libc6-dev make perl
 	postgresql-15 postgresql-client-15 postgresql-server-dev-15
-	libisal-dev libssl-dev libkrb5-dev
+	libisal-dev libssl-dev libzstd-dev liblz4-dev libkrb5-dev
 	libipc-run-perl libdbd-pg-perl
-	procps
+	procps zstd lz4
 "
 # the sanitizers' run-time libraries come with gcc itself
 

@@ -22,6 +22,7 @@ typedef enum ParamType
 	TYPE_TIME,					/* milliseconds, written with a unit */
 	TYPE_RATE,					/* bytes a second, written with a unit */
 	TYPE_CHOICE,
+	TYPE_COMPRESSION,			/* kind * LEVELS + level; level 0: none given */
 } ParamType;
 
 struct ParamInfo
@@ -39,6 +40,9 @@ struct ParamInfo
 };
 
 #define CPUS (-1)
+
+/* More than any kind of compression has. */
+#define LEVELS 100
 #define AT(field) offsetof(Parameters, field)
 /* INDENT OFF */
 static const ParamInfo params_table[] = {
@@ -58,6 +62,10 @@ static const ParamInfo params_table[] = {
 		{"off", "report", "error", NULL}, "What to do about a damaged page: nothing, report and deliver it, or fail the file."},
 	{"manifest_checksums", TYPE_CHOICE, CHANGE_BETWEEN_BACKUPS, AT(manifest_checksums), DIGEST_NONE, DIGEST_SHA256, DIGEST_CRC32C, "",
 		{"none", "crc32c", "sha256", NULL}, "Checksum of each file in the backup manifest."},
+	{"backup_format", TYPE_CHOICE, CHANGE_BETWEEN_BACKUPS, AT(backup_format), FORMAT_PLAIN, FORMAT_TAR, FORMAT_PLAIN, "",
+		{"plain", "tar", NULL}, "What a native backup is: a data directory, or tar archives."},
+	{"backup_compression", TYPE_COMPRESSION, CHANGE_BETWEEN_BACKUPS, AT(backup_compression), 0, (COMPRESS_ZSTD + 1) * LEVELS - 1, COMPRESS_NONE, "",
+		{NULL}, "Compression of streams, and of native backups in tar format: none, lz4 or zstd, with a level as in zstd:3."},
 	{"max_open_files", TYPE_NUMBER, CHANGE_STOPPED, AT(max_open_files), 1, ESE_MAX_OPEN_FILES, 16, "files",
 		{NULL}, "Handles a backup may have open; ese_init() reserves 512 kB of ese.stream_buffers for each."},
 	{"history_limit", TYPE_NUMBER, CHANGE_ANY_TIME, AT(history_limit), 1, 10000, 1000, "rows",
@@ -150,10 +158,40 @@ param_defaults(Parameters *params)
 		param_set(params, &params_table[i], param_default(&params_table[i]));
 }
 
+/* Does this kind of compression have such a level? */
+static bool
+valid_compression(int64 value)
+{
+	int			level = (int) (value % LEVELS);
+	int			lowest;
+	int			highest;
+	int			usual;
+
+	compress_levels((CompressKind) (value / LEVELS), &lowest, &highest, &usual);
+	return level == 0 || (level >= lowest && level <= highest);
+}
+
 bool
 param_valid(const ParamInfo *param, int64 value)
 {
-	return value >= param->minimum && value <= param->maximum;
+	return value >= param->minimum && value <= param->maximum &&
+		(param->type != TYPE_COMPRESSION || valid_compression(value));
+}
+
+Compression
+param_compression(const Parameters *params)
+{
+	Compression how;
+	int			lowest;
+	int			highest;
+	int			usual;
+
+	how.kind = (CompressKind) (params->backup_compression / LEVELS);
+	how.level = (int) (params->backup_compression % LEVELS);
+	compress_levels(how.kind, &lowest, &highest, &usual);
+	if (how.level == 0)
+		how.level = usual;
+	return how;
 }
 
 /* A whole number of the largest unit that divides it. */
@@ -189,6 +227,11 @@ param_show(const ParamInfo *param, int64 value)
 		case TYPE_RATE:
 			return show_with_unit(value, rate_units, rate_sizes,
 								  lengthof(rate_units));
+		case TYPE_COMPRESSION:
+			if (value % LEVELS == 0)
+				return pstrdup(compress_name((CompressKind) (value / LEVELS)));
+			return psprintf("%s:%d", compress_name((CompressKind) (value / LEVELS)),
+							(int) (value % LEVELS));
 		case TYPE_NUMBER:
 			break;
 	}
@@ -240,6 +283,43 @@ parse_choice(const ParamInfo *param, const char *text, int64 *value)
 	return false;
 }
 
+/* A kind, and perhaps a colon and a level. */
+static bool
+parse_compression(const char *text, int64 *value)
+{
+	for (CompressKind kind = COMPRESS_NONE; kind <= COMPRESS_ZSTD; kind++)
+	{
+		size_t		length = strlen(compress_name(kind));
+		int			level;
+
+		if (pg_strncasecmp(text, compress_name(kind), length) != 0)
+			continue;
+		*value = kind * LEVELS;
+		if (text[length] == '\0')
+			return true;
+		if (text[length] != ':' ||
+			!parse_int(text + length + 1, &level, 0, NULL) ||
+			level < 1 || level >= LEVELS)
+			return false;
+		*value += level;
+		return true;
+	}
+	return false;
+}
+
+/* "Give none, lz4, zstd, lz4:1 to lz4:12 or zstd:1 to zstd:22." */
+static const char *
+describe_compressions(void)
+{
+	int			lz4[3];
+	int			zstd[3];
+
+	compress_levels(COMPRESS_LZ4, &lz4[0], &lz4[1], &lz4[2]);
+	compress_levels(COMPRESS_ZSTD, &zstd[0], &zstd[1], &zstd[2]);
+	return psprintf("Give none, lz4, zstd, lz4:%d to lz4:%d or zstd:%d to zstd:%d.",
+					lz4[0], lz4[1], zstd[0], zstd[1]);
+}
+
 /* Bounds and choices, for a message. */
 static const char *
 describe_values(const ParamInfo *param)
@@ -254,6 +334,8 @@ describe_values(const ParamInfo *param)
 						 param->choices[1], param->choices[2]) :
 				psprintf("Give %s or %s.", param->choices[0],
 						 param->choices[1]);
+		case TYPE_COMPRESSION:
+			return describe_compressions();
 		case TYPE_TIME:
 		case TYPE_RATE:
 		case TYPE_NUMBER:
@@ -303,6 +385,9 @@ param_parse(const ParamInfo *param, const char *text, int64 *value,
 			break;
 		case TYPE_CHOICE:
 			ok = parse_choice(param, text, value);
+			break;
+		case TYPE_COMPRESSION:
+			ok = parse_compression(text, value);
 			break;
 	}
 	if (ok && param_valid(param, *value))

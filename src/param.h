@@ -8,6 +8,7 @@
 #ifndef ESE_PARAM_H
 #define ESE_PARAM_H
 
+#include "engine/compress.h"
 #include "engine/engine.h"
 
 /* The values, parsed. */
@@ -21,6 +22,8 @@ typedef struct Parameters
 	int64		backup_checkpoint;	/* CheckpointKind */
 	int64		verify_checksums;	/* VerifyMode */
 	int64		manifest_checksums; /* DigestKind */
+	int64		backup_format;	/* BackupFormat */
+	int64		backup_compression; /* see param_compression() */
 	int64		max_open_files;
 	int64		history_limit;
 } Parameters;
@@ -30,6 +33,13 @@ typedef enum CheckpointKind
 	CHECKPOINT_KIND_FAST,
 	CHECKPOINT_KIND_SPREAD,
 } CheckpointKind;
+
+/* What a native backup is. */
+typedef enum BackupFormat
+{
+	FORMAT_PLAIN,				/* a data directory */
+	FORMAT_TAR,
+} BackupFormat;
 
 /* When a parameter may be changed. */
 typedef enum ParamChange
@@ -67,6 +77,9 @@ extern int64 param_default(const ParamInfo *param);
  */
 extern bool param_parse(const ParamInfo *param, const char *text,
 						int64 *value, const char **reason);
+
+/* What backup_compression says. */
+extern Compression param_compression(const Parameters *params);
 
 /* Is a stored value within bounds? */
 extern bool param_valid(const ParamInfo *param, int64 value);

@@ -120,7 +120,7 @@ start_stream(Worker *worker, Call *call, OpenFile *place)
 	place->handle->is_stream = true;
 	/* a damaged page is delivered: the archive must go on behind it */
 	place->stream = eng_stream_new(backup->queue,
-								   verify ? VERIFY_REPORT : VERIFY_OFF);
+								   verify ? VERIFY_REPORT : VERIFY_OFF, NULL);
 	if (place->stream == NULL ||
 		!eng_job_open_stream(place->job, &place->handle->ring, place->stream))
 	{
@@ -228,12 +228,12 @@ streamfile_settle(Worker *worker, OpenFile *file, uint64 limit)
 
 	/* a file that cannot be read would end every other stream as well */
 	if (file->handle->ring.error.jet == JET_errDiskIO)
-		unreadable = stream->entry;
+		unreadable = stream->intake.entry;
 
 	/* from the last one back, so that the queue has its old order */
-	for (int i = (int) stream->member_count - 1; i >= 0; i--)
+	for (int i = (int) stream->intake.member_count - 1; i >= 0; i--)
 	{
-		StreamMember *member = &stream->members[i];
+		EngMember  *member = &stream->intake.members[i];
 		FileEntry  *entry = &entries[member->index];
 
 		if (member->end > limit && entry == unreadable)

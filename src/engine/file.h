@@ -30,7 +30,7 @@ typedef enum FileStatus
 {
 	FILE_UNREAD,				/* next: OPEN, IN_STREAM, GONE */
 	FILE_OPEN,					/* a handle has it; next: any other */
-	FILE_IN_STREAM,				/* a stream took it from the queue; next:
+	FILE_IN_STREAM,				/* a job took it from the queue; next:
 								 * UNREAD, READ, GONE, FAILED */
 	FILE_READ,					/* read to its end and closed; may be opened
 								 * again */

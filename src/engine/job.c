@@ -59,10 +59,19 @@ job_is_unwanted(EngJob *job, EngShared *shared)
 }
 
 /* The job is over; what the ring holds already can still be read. */
+static JobOutcome
+fail_with(EngJob *job, const EngError *error)
+{
+	uint32_t	open = RING_OPEN;
+
+	job->ring->error = *error;
+	atomic_compare_exchange_strong(&job->ring->state, &open, RING_FAILED);
+	return JOB_PARK;
+}
+
 JobOutcome
 job_fail(EngJob *job, int jet, int sys_errno, uint32_t block, uint64_t offset)
 {
-	uint32_t	open = RING_OPEN;
 	EngError	error = {
 		.jet = jet,
 		.sys_errno = sys_errno,
@@ -70,8 +79,27 @@ job_fail(EngJob *job, int jet, int sys_errno, uint32_t block, uint64_t offset)
 		.offset = offset,
 	};
 
-	job->ring->error = error;
-	atomic_compare_exchange_strong(&job->ring->state, &open, RING_FAILED);
+	return fail_with(job, &error);
+}
+
+JobOutcome
+job_fail_write(EngJob *job, int jet, int sys_errno, uint64_t offset)
+{
+	EngError	error = {
+		.jet = jet,
+		.sys_errno = sys_errno,
+		.offset = offset,
+		.writing = true,
+	};
+
+	return fail_with(job, &error);
+}
+
+/* Everything is done; the owner is told when the job has parked. */
+JobOutcome
+job_finish(EngJob *job)
+{
+	atomic_store(&job->ring->finished, 1);
 	return JOB_PARK;
 }
 
@@ -303,8 +331,8 @@ job_load(EngJob *job, EngShared *shared, char *frame, size_t length,
 	return JOB_MORE;
 }
 
-static JobOutcome
-fill_frame(EngJob *job, EngShared *shared)
+JobOutcome
+job_fill_frame(EngJob *job, EngShared *shared)
 {
 	EngRing    *ring = job->ring;
 	uint64_t	number = atomic_load(&ring->produced);
@@ -356,10 +384,10 @@ job_step(EngJob *job, EngShared *shared)
 	request = (RingRequest) atomic_load(&ring->request);
 	if (request != RING_NO_REQUEST)
 		outcome = serve_request(job, shared, request);
-	else if (job->stream != NULL)
-		outcome = stream_fill_frame(job, shared);
+	else if (atomic_load(&ring->finished))
+		outcome = JOB_PARK;
 	else
-		outcome = fill_frame(job, shared);
+		outcome = job->step(job, shared);
 
 	/* whatever changed, a reader that waits wants to know */
 	if (atomic_load(&ring->reader_waiting) ||

@@ -12,7 +12,6 @@
 #define ESE_JOB_H
 
 #include "engine.h"
-#include "stream.h"
 
 typedef enum JobSchedule
 {
@@ -42,12 +41,16 @@ typedef struct EngShared
 	Throttle	throttle;
 } EngShared;
 
+/* One piece of work. */
+typedef JobOutcome (*JobStep) (EngJob *job, EngShared *shared);
+
 struct EngJob
 {
 	Engine	   *engine;
 	EngRing    *ring;
 	EngSource	source;
-	EngStream  *stream;			/* NULL for a file; the owner's */
+	JobStep		step;
+	void	   *task;			/* the step's; NULL for a file */
 
 	/* under the engine's mutex */
 	JobSchedule schedule;
@@ -69,25 +72,35 @@ struct EngJob
 extern bool job_init(EngJob *job, DigestKind kind);
 extern void job_free(EngJob *job);
 
-/* One piece of work. */
+/* Run one step, or serve the reader's request. */
 extern JobOutcome job_step(EngJob *job, EngShared *shared);
 
 /* eng_job_digest(), for who has the frames at hand. */
 extern bool job_digest_at(EngJob *job, const EngShared *shared,
 						  uint64_t position, Digest *state);
 
-/* The parts of a step that file and stream have in common. */
+/*
+ * Bind a job to a ring and a task: its step runs until it parks.  False when
+ * memory is out.
+ */
+extern bool job_open_task(EngJob *job, EngRing *ring, JobStep step,
+						  void *task);
+
+/* The step that fills a ring with the bytes of a file. */
+extern JobOutcome job_fill_frame(EngJob *job, EngShared *shared);
+
+/* What steps have in common. */
 extern bool job_is_unwanted(EngJob *job, EngShared *shared);
 extern JobOutcome job_fail(EngJob *job, int jet, int sys_errno,
 						   uint32_t block, uint64_t offset);
+extern JobOutcome job_fail_write(EngJob *job, int jet, int sys_errno,
+								 uint64_t offset);
+extern JobOutcome job_finish(EngJob *job);
 extern JobOutcome job_park_until_room(EngRing *ring);
 extern JobOutcome job_load(EngJob *job, EngShared *shared, char *to,
 						   size_t length, uint64_t offset);
 extern JobOutcome job_verify(EngJob *job, EngShared *shared, char *pages,
 							 size_t length, uint64_t offset);
-
-/* Provided by stream.c: fill the next frame of a stream. */
-extern JobOutcome stream_fill_frame(EngJob *job, EngShared *shared);
 
 /*
  * Provided by pool.c: tell the owner; keep a finding and tell the owner

@@ -104,9 +104,10 @@ run_step(Engine *engine, EngJob *job)
 	else
 	{
 		job->schedule = JOB_IDLE;
-		/* the owner may wait for just that: a stop, or a handle to close */
+		/* the owner may wait for just that: an end, a stop, a handle to close */
 		if (atomic_load(&engine->shared.stopping) ||
-			atomic_load(&job->ring->state) != RING_OPEN)
+			atomic_load(&job->ring->state) != RING_OPEN ||
+			atomic_load(&job->ring->finished))
 			eng_notify(engine);
 	}
 }
@@ -422,7 +423,8 @@ eng_job_open(EngJob *job, EngRing *ring, const EngSource *source,
 	}
 	job->ring = ring;
 	job->source = *source;
-	job->stream = NULL;
+	job->step = job_fill_frame;
+	job->task = NULL;
 	job->loaded = false;
 	job->verified = 0;
 	atomic_store(&job->wants_lsn_limit, false);
@@ -430,13 +432,14 @@ eng_job_open(EngJob *job, EngRing *ring, const EngSource *source,
 }
 
 bool
-eng_job_open_stream(EngJob *job, EngRing *ring, EngStream *stream)
+job_open_task(EngJob *job, EngRing *ring, JobStep step, void *task)
 {
 	EngSource	nothing = {.fd = -1};
 
 	if (!eng_job_open(job, ring, &nothing, NULL))
 		return false;
-	job->stream = stream;
+	job->step = step;
+	job->task = task;
 	return true;
 }
 
@@ -485,6 +488,6 @@ eng_job_close(EngJob *job)
 		close(job->source.fd);
 	job->source.fd = -1;
 	job->source.memory = NULL;
-	job->stream = NULL;
+	job->task = NULL;
 	return had_fd;
 }

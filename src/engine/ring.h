@@ -62,6 +62,7 @@ typedef struct EngError
 	int32_t		sys_errno;		/* errno, or 0 */
 	uint32_t	block;			/* for JET_errReadVerifyFailure */
 	uint64_t	offset;			/* where in the file */
+	bool		writing;		/* it was a write, not a read */
 } EngError;
 
 typedef enum RingState

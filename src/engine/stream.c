@@ -7,240 +7,132 @@
  */
 #include "stream.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "jet.h"
-#include "job.h"
-#include "page.h"
 
-struct EngQueue
-{
-	pthread_mutex_t mutex;		/* protects 'next' and 'order' */
-	FileEntry  *entries;
-	uint32_t	count;
-	uint32_t	next;			/* order[next..] is waiting */
-	uint32_t	order[];
-};
-
-EngQueue *
-eng_queue_new(FileEntry *entries, const uint32_t *order, uint32_t count)
-{
-	EngQueue   *queue = malloc(sizeof(EngQueue) + count * sizeof(uint32_t));
-
-	if (queue == NULL)
-		return NULL;
-	pthread_mutex_init(&queue->mutex, NULL);
-	queue->entries = entries;
-	queue->count = count;
-	queue->next = 0;
-	memcpy(queue->order, order, count * sizeof(uint32_t));
-	return queue;
-}
-
-void
-eng_queue_free(EngQueue *queue)
-{
-	pthread_mutex_destroy(&queue->mutex);
-	free(queue);
-}
-
-uint32_t
-eng_queue_waiting(EngQueue *queue)
-{
-	uint32_t	waiting;
-
-	pthread_mutex_lock(&queue->mutex);
-	waiting = queue->count - queue->next;
-	pthread_mutex_unlock(&queue->mutex);
-	return waiting;
-}
-
-/* The next file; false when none is waiting. */
-static bool
-take(EngQueue *queue, uint32_t *index)
-{
-	bool		taken;
-
-	pthread_mutex_lock(&queue->mutex);
-	taken = queue->next < queue->count;
-	if (taken)
-	{
-		*index = queue->order[queue->next++];
-		queue->entries[*index].status = FILE_IN_STREAM;
-	}
-	pthread_mutex_unlock(&queue->mutex);
-	return taken;
-}
-
-void
-eng_queue_return(EngQueue *queue, uint32_t index)
-{
-	pthread_mutex_lock(&queue->mutex);
-	queue->order[--queue->next] = index;
-	queue->entries[index].status = FILE_UNREAD;
-	pthread_mutex_unlock(&queue->mutex);
-}
+/* A compression frame ends with the first member after so many bytes. */
+#define CUT_AFTER (1024 * 1024)
 
 EngStream *
-eng_stream_new(EngQueue *queue, VerifyMode verify)
+eng_stream_new(EngQueue *queue, VerifyMode verify, const Compression *how)
 {
 	EngStream  *stream = calloc(1, sizeof(EngStream));
 
 	if (stream == NULL)
 		return NULL;
-	stream->queue = queue;
-	stream->verify = verify;
+	intake_init(&stream->intake, queue, verify);
+	sink_init(&stream->sink, NULL);
 	stream->uid = (uint32_t) geteuid();
 	stream->gid = (uint32_t) getegid();
-	return stream;
+	if (how == NULL || how->kind == COMPRESS_NONE)
+		return stream;
+
+	stream->compressor = compressor_new(how);
+	stream->raw = malloc(ENG_FRAME_SIZE);
+	if (stream->compressor != NULL)
+		stream->packed = malloc(compressor_room(stream->compressor));
+	if (stream->raw != NULL && stream->packed != NULL)
+		return stream;
+	eng_stream_free(stream);
+	return NULL;
+}
+
+EngStream *
+eng_stream_new_file(EngQueue *queue, VerifyMode verify, const Compression *how,
+					const EngTarget *target, const char *name)
+{
+	EngStream  *stream = eng_stream_new(queue, verify, how);
+
+	if (stream == NULL)
+		return NULL;
+	sink_init(&stream->sink, target);
+	snprintf(stream->name, sizeof(stream->name), "%s", name);
+	stream->frame = malloc(ENG_FRAME_SIZE);
+	if (stream->frame != NULL)
+		return stream;
+	eng_stream_free(stream);
+	return NULL;
 }
 
 void
 eng_stream_free(EngStream *stream)
 {
-	free(stream->members);
+	intake_free(&stream->intake);
+	sink_abandon(&stream->sink);
+	if (stream->compressor != NULL)
+		compressor_free(stream->compressor);
+	free(stream->raw);
+	free(stream->packed);
+	free(stream->frame);
 	free(stream);
 }
 
-/* Note what was taken; false when memory is out. */
 static bool
-add_member(EngStream *stream, uint32_t index)
+is_to_file(const EngStream *stream)
 {
-	if (stream->member_count == stream->member_room)
-	{
-		uint32_t	room = stream->member_room ? 2 * stream->member_room : 64;
-		StreamMember *larger = realloc(stream->members,
-									   room * sizeof(StreamMember));
-
-		if (larger == NULL)
-			return false;
-		stream->members = larger;
-		stream->member_room = room;
-	}
-	memset(&stream->members[stream->member_count], 0, sizeof(StreamMember));
-	stream->members[stream->member_count].index = index;
-	stream->members[stream->member_count].listed_size =
-		stream->queue->entries[index].size;
-	stream->members[stream->member_count].end = UINT64_MAX;
-	stream->member_count++;
-	return true;
+	return stream->frame != NULL;
 }
 
-static StreamMember *
-last_member(EngStream *stream)
+/* Without compression the end of a member is known as soon as it is made. */
+static void
+note_end(EngStream *stream)
 {
-	return &stream->members[stream->member_count - 1];
+	if (stream->compressor == NULL)
+		intake_set_end(&stream->intake,
+					   stream->bytes + stream->fill + stream->zeros);
 }
 
-/* Open the file of an entry; false and errno when that fails. */
-static bool
-open_member(EngJob *job, EngShared *shared, FileEntry *entry)
-{
-	EngStream  *stream = job->stream;
-	struct stat st;
-	int			fd;
-
-	job->source.fd = -1;
-	job->source.memory = entry->contents;
-	job->source.verify = VERIFY_OFF;
-	if (entry->kind == FILE_DIRECTORY || entry->contents != NULL)
-		return true;
-	fd = open(entry->name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	if (fd < 0)
-		return false;
-	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
-	{
-		errno = EINVAL;
-		close(fd);
-		return false;
-	}
-	/* the entry may be gone if the call above took longer than its backup */
-	if (job_is_unwanted(job, shared))
-	{
-		errno = ECANCELED;
-		close(fd);
-		return false;
-	}
-	job->source.fd = fd;
-	entry->size = st.st_size;
-	entry->modified = st.st_mtime;
-	if (entry->kind == FILE_RELATION && entry->size % ENG_PAGE_SIZE == 0)
-		job->source.verify = stream->verify;
-	job->source.first_block = entry->first_block;
-	job->source.tag = stream->index;
-	return true;
-}
-
-/* Take the next file and make its header; JOB_PARK when memory is out. */
+/* Take the next file and make its header. */
 static JobOutcome
-next_member(EngJob *job, EngShared *shared)
+next_member(EngJob *job, EngShared *shared, EngStream *stream)
 {
-	EngStream  *stream = job->stream;
 	FileEntry  *entry;
 
-	if (!take(stream->queue, &stream->index))
+	switch (intake_next(job, shared, &stream->intake))
 	{
-		stream->ending = true;
-		stream->zeros = TAR_END_LENGTH;
-		return JOB_MORE;
+		case INTAKE_FILE:
+			break;
+		case INTAKE_SKIPPED:
+			note_end(stream);
+			return JOB_MORE;
+		case INTAKE_EMPTY:
+			stream->ending = true;
+			stream->zeros = TAR_END_LENGTH;
+			return JOB_MORE;
+		case INTAKE_FAILED:
+			return JOB_PARK;
 	}
-	if (!add_member(stream, stream->index))
-	{
-		eng_queue_return(stream->queue, stream->index);
-		return job_fail(job, JET_errOutOfMemory, 0, 0, stream->bytes);
-	}
-	entry = &stream->queue->entries[stream->index];
-	if (!open_member(job, shared, entry))
-	{
-		if (errno == EMFILE || errno == ENFILE)
-			return job_fail(job, JET_errOutOfFileHandles, errno, 0,
-							stream->bytes);
-		last_member(stream)->sys_errno = errno;
-		last_member(stream)->outcome = errno == ENOENT ? MEMBER_MISSING :
-			MEMBER_UNREADABLE;
-		last_member(stream)->end = stream->bytes + stream->fill;
-		return JOB_MORE;
-	}
-	stream->entry = entry;
-	stream->offset = 0;
+	entry = stream->intake.entry;
 	stream->pending_at = 0;
 	stream->pending_length = (uint32_t)
 		tar_header(stream->pending, entry->name, entry->kind == FILE_DIRECTORY,
 				   (uint64_t) entry->size, entry->modified,
 				   stream->uid, stream->gid);
-	if (!digest_reset(&job->digest))
-		return job_fail(job, JET_errOutOfMemory, 0, 0, stream->bytes);
 	return JOB_MORE;
 }
 
 /* The file has been read: its digest, its padding. */
 static JobOutcome
-finish_member(EngJob *job)
+finish_member(EngJob *job, EngStream *stream)
 {
-	EngStream  *stream = job->stream;
-	FileEntry  *entry = stream->entry;
+	FileEntry  *entry = stream->intake.entry;
+	JobOutcome	outcome = intake_finish(job, &stream->intake);
 
-	if (!digest_value(&job->digest, &job->scratch, &entry->digest))
-		return job_fail(job, JET_errOutOfMemory, 0, 0, stream->bytes);
-	if (job->source.fd >= 0)
-		close(job->source.fd);
-	job->source.fd = -1;
+	if (outcome != JOB_MORE)
+		return outcome;
 	stream->zeros = entry->kind == FILE_DIRECTORY ? 0 :
 		(uint32_t) tar_padding((uint64_t) entry->size);
-	last_member(stream)->end = stream->bytes + stream->fill + stream->zeros;
-	stream->entry = NULL;
+	note_end(stream);
 	return JOB_MORE;
 }
 
-/* Copy what is pending, or zeros, into the frame. */
+/* Copy what is pending, or zeros, into the buffer. */
 static void
-put_small(EngStream *stream, char *frame)
+put_small(EngStream *stream, char *buffer)
 {
 	uint32_t	room = ENG_FRAME_SIZE - stream->fill;
 	uint32_t	length;
@@ -249,114 +141,222 @@ put_small(EngStream *stream, char *frame)
 	{
 		length = stream->pending_length - stream->pending_at;
 		length = length < room ? length : room;
-		memcpy(frame + stream->fill, stream->pending + stream->pending_at,
+		memcpy(buffer + stream->fill, stream->pending + stream->pending_at,
 			   length);
 		stream->pending_at += length;
 	}
 	else
 	{
 		length = stream->zeros < room ? stream->zeros : room;
-		memset(frame + stream->fill, 0, length);
+		memset(buffer + stream->fill, 0, length);
 		stream->zeros -= length;
 	}
 	stream->fill += length;
 }
 
-/*
- * The next piece of the file straight into the frame.  Pages are not split:
- * *full says that the frame has no room for one more.
- */
+/* The next piece of the file straight into the buffer. */
 static JobOutcome
-put_piece(EngJob *job, EngShared *shared, char *frame, bool *full)
+put_piece(EngJob *job, EngShared *shared, EngStream *stream, char *buffer)
 {
-	EngStream  *stream = job->stream;
-	uint64_t	rest = (uint64_t) stream->entry->size - stream->offset;
-	uint32_t	room = ENG_FRAME_SIZE - stream->fill;
-	JobOutcome	outcome;
+	uint32_t	length;
+	JobOutcome	outcome = intake_read(job, shared, &stream->intake,
+									  buffer + stream->fill,
+									  ENG_FRAME_SIZE - stream->fill, &length);
 
-	if (!job->loaded)
-	{
-		stream->piece = rest < room ? (uint32_t) rest : room;
-		if (job->source.verify != VERIFY_OFF)
-			stream->piece -= stream->piece % ENG_PAGE_SIZE;
-		*full = stream->piece == 0;
-		if (*full)
-			return JOB_MORE;
-		outcome = job_load(job, shared, frame + stream->fill, stream->piece,
-						   stream->offset);
-		if (outcome != JOB_MORE)
-			return outcome;
-	}
-	if (job->source.verify != VERIFY_OFF)
-	{
-		outcome = job_verify(job, shared, frame + stream->fill, stream->piece,
-							 stream->offset);
-		if (outcome != JOB_MORE)
-			return outcome;
-	}
-	if (!digest_update(&job->digest, frame + stream->fill, stream->piece))
-		return job_fail(job, JET_errOutOfMemory, 0, 0, stream->bytes);
-	job->loaded = false;
-	stream->offset += stream->piece;
-	stream->fill += stream->piece;
-	return JOB_MORE;
+	stream->fill += length;
+	stream->full = outcome == JOB_MORE && length == 0;
+	return outcome;
 }
 
-/* Hand the frame to the reader. */
-static void
-publish(EngJob *job, uint64_t number)
+/* Between two members: may the compression frame end here? */
+static bool
+is_cut(const EngStream *stream)
 {
-	EngStream  *stream = job->stream;
-	EngRing    *ring = job->ring;
-
-	ring->length[number % ring->nframes] = stream->fill;
-	stream->bytes += stream->fill;
-	stream->fill = 0;
-	atomic_store(&ring->produced, number + 1);
+	return stream->compressor != NULL &&
+		stream->in_frame + stream->fill >= CUT_AFTER;
 }
 
-JobOutcome
-stream_fill_frame(EngJob *job, EngShared *shared)
+/* Put the archive together until the buffer is full, or ends. */
+static JobOutcome
+fill(EngJob *job, EngShared *shared, EngStream *stream, char *buffer)
 {
-	EngStream  *stream = job->stream;
-	EngRing    *ring = job->ring;
-	uint64_t	number = atomic_load(&ring->produced);
 	JobOutcome	outcome = JOB_MORE;
-	bool		full = false;
-	char	   *frame;
 
-	if (atomic_load(&ring->finished))
-		return JOB_PARK;
-	if (number - atomic_load(&ring->consumed) >= ring->nframes)
-		return job_park_until_room(ring);
-
-	frame = shared->pool +
-		(size_t) ring->slot[number % ring->nframes] * ENG_FRAME_SIZE;
-	while (outcome == JOB_MORE && !full && stream->fill < ENG_FRAME_SIZE)
+	while (outcome == JOB_MORE && !stream->full)
 	{
 		if (job_is_unwanted(job, shared))
 			return JOB_PARK;
-		if (stream->pending_at < stream->pending_length || stream->zeros > 0)
-			put_small(stream, frame);
-		else if (stream->entry != NULL &&
-				 stream->offset < (uint64_t) stream->entry->size &&
-				 stream->entry->kind != FILE_DIRECTORY)
-			outcome = put_piece(job, shared, frame, &full);
-		else if (stream->entry != NULL)
-			outcome = finish_member(job);
-		else if (!stream->ending)
-			outcome = next_member(job, shared);
+		if (stream->fill == ENG_FRAME_SIZE)
+			stream->full = true;
+		else if (stream->pending_at < stream->pending_length ||
+				 stream->zeros > 0)
+			put_small(stream, buffer);
+		else if (stream->intake.entry != NULL &&
+				 intake_has_more(&stream->intake))
+			outcome = put_piece(job, shared, stream, buffer);
+		else if (stream->intake.entry != NULL)
+			outcome = finish_member(job, stream);
+		else if (stream->ending || is_cut(stream))
+			stream->full = stream->cut = true;
 		else
-			full = true;		/* everything is written */
+			outcome = next_member(job, shared, stream);
+	}
+	return outcome;
+}
+
+/* Hand a frame of so many bytes to the reader, or write it. */
+static JobOutcome
+publish(EngJob *job, EngShared *shared, EngStream *stream, char *frame,
+		uint32_t length)
+{
+	EngRing    *ring = job->ring;
+	uint64_t	number = atomic_load(&ring->produced);
+	JobOutcome	outcome = JOB_MORE;
+
+	if (!is_to_file(stream))
+		ring->length[number % ring->nframes] = length;
+	else if (stream->intake.member_count > 0)
+	{
+		if (stream->sink.fd < 0)
+			outcome = sink_open(job, shared, &stream->sink, stream->name);
+		if (outcome == JOB_MORE)
+			outcome = sink_write(job, shared, &stream->sink, frame, length);
+		if (outcome != JOB_MORE)
+			return outcome;
+	}
+	stream->bytes += length;
+	atomic_store(&ring->produced, number + 1);
+	return JOB_MORE;
+}
+
+static JobOutcome
+finish(EngJob *job, EngShared *shared, EngStream *stream)
+{
+	if (stream->sink.fd >= 0 &&
+		sink_close(job, shared, &stream->sink) != JOB_MORE)
+		return JOB_PARK;
+	return job_finish(job);
+}
+
+/* One frame as it lies in the archive. */
+static JobOutcome
+fill_plain(EngJob *job, EngShared *shared, EngStream *stream, char *frame)
+{
+	JobOutcome	outcome = fill(job, shared, stream, frame);
+
+	if (outcome != JOB_MORE)
+		return outcome;
+	if (stream->fill == 0)
+		return finish(job, shared, stream);
+	outcome = publish(job, shared, stream, frame, stream->fill);
+	stream->fill = 0;
+	stream->full = false;
+	return outcome;
+}
+
+/* Compress the next slice of the buffer. */
+static JobOutcome
+pack_slice(EngJob *job, EngStream *stream)
+{
+	uint32_t	rest = stream->fill - stream->raw_at;
+	size_t		slice = compressor_slice(stream->compressor);
+	bool		last;
+
+	slice = rest < slice ? rest : slice;
+	last = stream->cut && slice == rest;
+	if (!compressor_add(stream->compressor, stream->raw + stream->raw_at,
+						slice, last, stream->packed, &stream->packed_length))
+		return job_fail(job, JET_errOutOfMemory, 0, 0, 0);
+	stream->packed_at = 0;
+	stream->raw_at += (uint32_t) slice;
+	stream->in_frame += slice;
+	if (stream->raw_at < stream->fill)
+		return JOB_MORE;
+
+	stream->raw_at = stream->fill = 0;
+	stream->full = stream->cut = false;
+	if (last)
+	{
+		stream->in_frame = 0;
+		intake_set_end(&stream->intake,
+					   stream->bytes + stream->frame_fill +
+					   stream->packed_length);
+	}
+	return JOB_MORE;
+}
+
+/* Move what was compressed into the frame, as far as it fits. */
+static void
+move_packed(EngStream *stream, char *frame)
+{
+	size_t		length = stream->packed_length - stream->packed_at;
+	size_t		room = ENG_FRAME_SIZE - stream->frame_fill;
+
+	length = length < room ? length : room;
+	memcpy(frame + stream->frame_fill, stream->packed + stream->packed_at,
+		   length);
+	stream->packed_at += length;
+	stream->frame_fill += (uint32_t) length;
+}
+
+/* Nothing is left to be compressed. */
+static bool
+is_over(const EngStream *stream)
+{
+	return stream->ending && stream->zeros == 0 && stream->fill == 0 &&
+		stream->in_frame == 0;
+}
+
+/* One frame of compressed bytes. */
+static JobOutcome
+fill_compressed(EngJob *job, EngShared *shared, EngStream *stream, char *frame)
+{
+	JobOutcome	outcome = JOB_MORE;
+
+	while (stream->frame_fill < ENG_FRAME_SIZE && outcome == JOB_MORE)
+	{
+		if (job_is_unwanted(job, shared))
+			return JOB_PARK;
+		if (stream->packed_at < stream->packed_length)
+			move_packed(stream, frame);
+		else if (stream->full)
+			outcome = pack_slice(job, stream);
+		else if (is_over(stream))
+			break;
+		else
+			outcome = fill(job, shared, stream, stream->raw);
 	}
 	if (outcome != JOB_MORE)
 		return outcome;
+	if (stream->frame_fill == 0)
+		return finish(job, shared, stream);
+	outcome = publish(job, shared, stream, frame, stream->frame_fill);
+	stream->frame_fill = 0;
+	return outcome;
+}
 
-	if (stream->fill > 0)
+static JobOutcome
+stream_step(EngJob *job, EngShared *shared)
+{
+	EngStream  *stream = job->task;
+	EngRing    *ring = job->ring;
+	uint64_t	number = atomic_load(&ring->produced);
+	char	   *frame = stream->frame;
+
+	if (!is_to_file(stream))
 	{
-		publish(job, number);
-		return JOB_MORE;
+		if (number - atomic_load(&ring->consumed) >= ring->nframes)
+			return job_park_until_room(ring);
+		frame = shared->pool +
+			(size_t) ring->slot[number % ring->nframes] * ENG_FRAME_SIZE;
 	}
-	atomic_store(&ring->finished, 1);
-	return JOB_MORE;
+	return stream->compressor == NULL ?
+		fill_plain(job, shared, stream, frame) :
+		fill_compressed(job, shared, stream, frame);
+}
+
+bool
+eng_job_open_stream(EngJob *job, EngRing *ring, EngStream *stream)
+{
+	return job_open_task(job, ring, stream_step, stream);
 }

@@ -1,16 +1,21 @@
 /*
- * Tests of streams: several carry every file once, what they write is a tar,
- * and what was not received goes back to the queue.
+ * Tests of streams and writers: several carry every file once, what they
+ * write is a tar, compressed or not, or a directory, and what was not received
+ * goes back to the queue.
  */
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "engine/jet.h"
 #include "engine/stream.h"
+#include "engine/writer.h"
 #include "tap.h"
 
 #define FILES		60
@@ -26,6 +31,23 @@ static Engine *engine;
 static EngQueue *queue;
 static char *pool;
 static char directory[] = "/tmp/ese_stream_test.XXXXXX";
+
+/* Every way to compress, and how it is undone. */
+static const struct
+{
+	Compression how;
+	const char *untar;
+}			ways[] = {
+	{{COMPRESS_NONE, 0}, "tar -C ../out -xf %s"},
+	{{COMPRESS_LZ4, 1}, "lz4 -dcq %s | tar -C ../out -xf -"},
+	{{COMPRESS_LZ4, 9}, "lz4 -dcq %s | tar -C ../out -xf -"},
+	{{COMPRESS_ZSTD, 1}, "tar -C ../out --zstd -xf %s"},
+	{{COMPRESS_ZSTD, 9}, "tar -C ../out --zstd -xf %s"},
+};
+
+#define WAYS (sizeof(ways) / sizeof(ways[0]))
+
+static size_t way;				/* the one being tested */
 
 static void
 nap(void)
@@ -64,7 +86,7 @@ make_files(void)
 			continue;
 		}
 		for (size_t b = 0; b < size; b++)
-			bytes[b] = (char) next_random(&seed);
+			bytes[b] = (char) (i % 3 == 0 ? b / 1000 : next_random(&seed));
 		if (i == 8)
 		{
 			entry->contents = bytes;	/* from memory */
@@ -92,7 +114,7 @@ open_stream(int i)
 
 	for (uint32_t s = 0; s < FRAMES_EACH; s++)
 		slot[s] = (uint32_t) i * FRAMES_EACH + s;
-	streams[i] = eng_stream_new(queue, VERIFY_OFF);
+	streams[i] = eng_stream_new(queue, VERIFY_OFF, &ways[way].how);
 	if (!ring_claim(&rings[i], RING_CLAIM_OWNER, &holder) ||
 		!eng_job_open_stream(eng_job(engine, i), &rings[i], streams[i]))
 		abort();
@@ -180,6 +202,27 @@ finish(void)
 	free(pool);
 }
 
+/* Extract archives into a fresh ../out. */
+static bool
+untar(const char *archives)
+{
+	char		command[500];
+	char		one[200];
+
+	snprintf(one, sizeof(one), ways[way].untar, "$s");
+	snprintf(command, sizeof(command),
+			 "rm -rf ../out && mkdir ../out && for s in %s; do %s || exit 1; done",
+			 archives, one);
+	return system(command) == 0;
+}
+
+static void
+remove_output(void)
+{
+	if (system("rm -rf ../out ../stream*.tar && mkdir ../out") != 0)
+		abort();
+}
+
 /* Does the extracted file equal the original? */
 static bool
 same(const char *name)
@@ -218,6 +261,7 @@ test_parallel(void)
 	uint32_t	carried = 0;
 	int			missing = 0;
 
+	remove_output();
 	start(2);
 	for (int i = 0; i < STREAMS; i++)
 		open_stream(i);
@@ -231,16 +275,15 @@ test_parallel(void)
 	ok(eng_queue_waiting(queue) == 0, "the queue is empty");
 	for (int i = 0; i < STREAMS; i++)
 	{
-		carried += streams[i]->member_count;
-		for (uint32_t m = 0; m < streams[i]->member_count; m++)
-			missing += streams[i]->members[m].outcome == MEMBER_MISSING;
+		carried += streams[i]->intake.member_count;
+		for (uint32_t m = 0; m < streams[i]->intake.member_count; m++)
+			missing += streams[i]->intake.members[m].outcome == MEMBER_MISSING;
 		close_stream(i);
 		eng_stream_free(streams[i]);
 	}
 	ok(carried == FILES, "every file was taken once");
 	ok(missing == 1, "the one that is gone is known");
-	ok(system("for s in ../stream*.tar; do tar -C ../out -xf $s || exit 1; done") == 0,
-	   "tar extracts them all");
+	ok(untar("../stream*.tar"), "tar extracts them all");
 	check_contents("every file is as it was");
 	finish();
 }
@@ -253,15 +296,14 @@ test_resume(void)
 	uint64_t	keep = 0;
 	char		command[100];
 
-	if (system("rm -rf ../out ../stream*.tar && mkdir ../out") != 0)
-		abort();
+	remove_output();
 	start(1);
 	open_stream(0);
 	received = copy_stream(0, "../stream0.tar", 7) - 1000;
 	close_stream(0);
-	for (int m = (int) streams[0]->member_count - 1; m >= 0; m--)
+	for (int m = (int) streams[0]->intake.member_count - 1; m >= 0; m--)
 	{
-		StreamMember *member = &streams[0]->members[m];
+		EngMember *member = &streams[0]->intake.members[m];
 
 		if (member->end > received)
 			eng_queue_return(queue, member->index);
@@ -269,7 +311,7 @@ test_resume(void)
 			keep = member->end;
 	}
 	eng_stream_free(streams[0]);
-	ok(keep > 0 && keep <= received && keep % TAR_BLOCK == 0,
+	ok(keep > 0 && keep <= received && (way > 0 || keep % TAR_BLOCK == 0),
 	   "%llu of %llu bytes can be kept", (unsigned long long) keep,
 	   (unsigned long long) received);
 	sprintf(command, "truncate -s %llu ../stream0.tar", (unsigned long long) keep);
@@ -279,9 +321,222 @@ test_resume(void)
 	copy_stream(1, "../stream0.tar", 1000000);
 	close_stream(1);
 	eng_stream_free(streams[1]);
-	ok(system("tar -C ../out -xf ../stream0.tar") == 0, "tar extracts the two parts");
+	ok(untar("../stream0.tar"), "tar extracts the two parts");
 	check_contents("nothing is lost");
 	finish();
+}
+
+/* Jobs that write: to a directory, or to files. */
+static EngTarget target = {.file_mode = 0600};
+static EngWriter *writers[STREAMS];
+
+static bool
+job_is_over(int i)
+{
+	return eng_job_idle(eng_job(engine, i)) &&
+		(atomic_load(&rings[i].finished) ||
+		 atomic_load(&rings[i].state) != RING_OPEN);
+}
+
+static void
+open_ring(int i)
+{
+	int32_t		holder;
+	uint32_t	slot = 0;
+
+	if (!ring_claim(&rings[i], RING_CLAIM_OWNER, &holder))
+		abort();
+	ring_open(&rings[i], (uint32_t) i + 1, 0, INT64_MAX, &slot, 0);
+}
+
+static void
+start_writers(int count, bool archives)
+{
+	target.directory = open("../out", O_RDONLY | O_DIRECTORY);
+	mkdir("../out/file05", 0700);
+	for (int i = 0; i < count; i++)
+	{
+		char		name[32];
+		bool		good;
+
+		open_ring(i);
+		sprintf(name, "data.%d.tar", i + 1);
+		if (archives)
+		{
+			streams[i] = eng_stream_new_file(queue, VERIFY_OFF, &ways[way].how,
+											 &target, name);
+			good = eng_job_open_stream(eng_job(engine, i), &rings[i], streams[i]);
+		}
+		else
+		{
+			writers[i] = eng_writer_new(queue, VERIFY_OFF, &target);
+			good = eng_job_open_writer(eng_job(engine, i), &rings[i], writers[i]);
+		}
+		if (!good)
+			abort();
+		eng_job_start(eng_job(engine, i));
+	}
+}
+
+static void
+close_writers(int count, bool archives)
+{
+	for (int i = 0; i < count; i++)
+	{
+		while (!job_is_over(i) && eng_queue_waiting(queue) > 0)
+			nap();
+		ring_close(&rings[i]);
+		while (!eng_job_idle(eng_job(engine, i)))
+			nap();
+		eng_job_close(eng_job(engine, i));
+		if (archives)
+			eng_stream_free(streams[i]);
+		else
+			eng_writer_free(writers[i]);
+	}
+	close(target.directory);
+}
+
+static void
+wait_for_writers(int count)
+{
+	for (int i = 0; i < count; i++)
+	{
+		while (!job_is_over(i))
+			nap();
+	}
+}
+
+static void
+test_archives(void)
+{
+	struct stat st;
+
+	remove_output();
+	start(2);
+	start_writers(STREAMS, true);
+	wait_for_writers(STREAMS);
+	close_writers(STREAMS, true);
+	rmdir("../out/file05");
+	ok(system("mv ../out/data.*.tar ..") == 0 && untar("../data.*.tar"),
+	   "archives written by %d jobs", STREAMS);
+	check_contents("hold every file");
+	if (system("rm ../data.*.tar") != 0)
+		abort();
+
+	/* nothing is left in the queue: no archive is made */
+	remove_output();
+	start_writers(1, true);
+	wait_for_writers(1);
+	ok(stat("../out/data.1.tar", &st) != 0, "without files there is no archive");
+	close_writers(1, true);
+	finish();
+}
+
+static void
+test_writers(void)
+{
+	EngTarget	sync_target;
+	uint64_t	bytes = 0;
+
+	/* the queue of writers has no directories; file06 is in it twice */
+	remove_output();
+	order[5] = order[6];
+	start(2);
+	order[5] = 5;
+	start_writers(1, false);
+	wait_for_writers(1);
+	ok(atomic_load(&rings[0].state) == RING_FAILED &&
+	   rings[0].error.jet == JET_errFileAccessDenied && rings[0].error.writing,
+	   "a file that is there already is not written over");
+	close_writers(1, false);
+	finish();
+
+	remove_output();
+	start(2);
+	eng_queue_free(queue);
+	queue = eng_queue_new(entries, order + 6, FILES - 6);
+	start_writers(3, false);
+	wait_for_writers(3);
+	for (int i = 0; i < 3; i++)
+		bytes += atomic_load(&writers[i]->intake.bytes_done);
+	ok(bytes == eng_bytes_read(engine), "progress is told");
+	close_writers(3, false);
+	eng_queue_free(queue);
+	queue = eng_queue_new(entries, order, 5);
+	start_writers(2, false);
+	wait_for_writers(2);
+	close_writers(2, false);
+	check_contents("a directory written by several jobs");
+
+	sync_target.directory = open("../out", O_RDONLY | O_DIRECTORY);
+	open_ring(0);
+	if (!eng_job_open_sync(eng_job(engine, 0), &rings[0], &sync_target))
+		abort();
+	eng_job_start(eng_job(engine, 0));
+	wait_for_writers(1);
+	ok(atomic_load(&rings[0].finished), "it can be synced");
+	eng_job_close(eng_job(engine, 0));
+	close(sync_target.directory);
+	finish();
+}
+
+static void
+test_full_disk(void)
+{
+	struct rlimit limit = {100 * 1024, RLIM_INFINITY};
+
+	signal(SIGXFSZ, SIG_IGN);
+	setrlimit(RLIMIT_FSIZE, &limit);
+	for (int archives = 0; archives < 2; archives++)
+	{
+		remove_output();
+		start(1);
+		start_writers(1, archives);
+		wait_for_writers(1);
+		ok(atomic_load(&rings[0].state) == RING_FAILED &&
+		   rings[0].error.jet == JET_errDiskFull && rings[0].error.writing,
+		   "a full disk fails the job");
+		close_writers(1, archives);
+		finish();
+	}
+	limit.rlim_cur = RLIM_INFINITY;
+	setrlimit(RLIMIT_FSIZE, &limit);
+}
+
+/* Stopped at some moment: every job parks, everything can be given back. */
+static void
+test_stop(void)
+{
+	unsigned	seed = 7;
+	int			late = 0;
+
+	for (int i = 0; i < 40; i++)
+	{
+		struct timespec pause = {.tv_nsec = next_random(&seed) % 5000000};
+
+		remove_output();
+		start(2);
+		start_writers(3, i % 2);
+		nanosleep(&pause, NULL);
+		eng_stop(engine);
+		for (int ms = 0; eng_running(engine) > 0 && ms < 5000; ms++)
+			nap();
+		late += eng_running(engine) > 0;
+		for (int w = 0; w < 3; w++)
+			ring_close(&rings[w]);
+		for (int w = 0; w < 3; w++)
+		{
+			eng_job_close(eng_job(engine, w));
+			if (i % 2)
+				eng_stream_free(streams[w]);
+			else
+				eng_writer_free(writers[w]);
+		}
+		close(target.directory);
+		finish();
+	}
+	ok(late == 0, "a stop ends all jobs");
 }
 
 static void
@@ -312,8 +567,18 @@ main(void)
 	make_files();
 	if (chdir("in") != 0)
 		abort();
-	test_parallel();
-	test_resume();
+	for (way = 0; way < WAYS; way++)
+	{
+		printf("# %s, level %d\n", compress_name(ways[way].how.kind),
+			   ways[way].how.level);
+		test_parallel();
+		test_resume();
+		test_archives();
+		test_stop();
+	}
+	way = 0;
+	test_writers();
+	test_full_disk();
 	free(entries[8].contents);
 	snprintf(command, sizeof(command), "rm -rf %s", directory);
 	if (system(command) != 0)

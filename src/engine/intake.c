@@ -1,0 +1,198 @@
+/*-------------------------------------------------------------------------
+ *
+ * intake.c
+ *	  Taking files from the queue and reading them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "intake.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "jet.h"
+#include "page.h"
+
+void
+intake_init(EngIntake *intake, EngQueue *queue, VerifyMode verify)
+{
+	memset(intake, 0, sizeof(*intake));
+	intake->queue = queue;
+	intake->verify = verify;
+}
+
+void
+intake_free(EngIntake *intake)
+{
+	free(intake->members);
+}
+
+/* Note what was taken; false when memory is out. */
+static bool
+add_member(EngIntake *intake)
+{
+	EngMember  *member;
+
+	if (intake->member_count == intake->member_room)
+	{
+		/* growing by a quarter keeps little memory idle */
+		uint32_t	room = intake->member_room + intake->member_room / 4 + 64;
+		EngMember  *larger = realloc(intake->members,
+									 room * sizeof(EngMember));
+
+		if (larger == NULL)
+			return false;
+		intake->members = larger;
+		intake->member_room = room;
+	}
+	member = &intake->members[intake->member_count++];
+	memset(member, 0, sizeof(*member));
+	member->index = intake->index;
+	member->listed_size = eng_queue_entry(intake->queue, intake->index)->size;
+	member->end = UINT64_MAX;
+	return true;
+}
+
+/* Open the file of an entry; false and errno when that fails. */
+static bool
+open_member(EngJob *job, EngShared *shared, EngIntake *intake,
+			FileEntry *entry)
+{
+	struct stat st;
+	int			fd;
+
+	job->source.fd = -1;
+	job->source.memory = entry->contents;
+	job->source.verify = VERIFY_OFF;
+	if (entry->kind == FILE_DIRECTORY || entry->contents != NULL)
+		return true;
+	fd = open(entry->name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0)
+		return false;
+	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+	{
+		errno = EINVAL;
+		close(fd);
+		return false;
+	}
+	/* the entry may be gone if the call above took longer than its backup */
+	if (job_is_unwanted(job, shared))
+	{
+		errno = ECANCELED;
+		close(fd);
+		return false;
+	}
+	job->source.fd = fd;
+	entry->size = st.st_size;
+	entry->modified = st.st_mtime;
+	if (entry->kind == FILE_RELATION && entry->size % ENG_PAGE_SIZE == 0)
+		job->source.verify = intake->verify;
+	job->source.first_block = entry->first_block;
+	job->source.tag = intake->index;
+	return true;
+}
+
+IntakeResult
+intake_next(EngJob *job, EngShared *shared, EngIntake *intake)
+{
+	EngMember  *member;
+	FileEntry  *entry;
+
+	if (!eng_queue_take(intake->queue, &intake->index))
+		return INTAKE_EMPTY;
+	if (!add_member(intake))
+	{
+		eng_queue_return(intake->queue, intake->index);
+		job_fail(job, JET_errOutOfMemory, 0, 0, 0);
+		return INTAKE_FAILED;
+	}
+	member = &intake->members[intake->member_count - 1];
+	entry = eng_queue_entry(intake->queue, intake->index);
+	if (!open_member(job, shared, intake, entry))
+	{
+		if (errno == EMFILE || errno == ENFILE)
+		{
+			job_fail(job, JET_errOutOfFileHandles, errno, 0, 0);
+			return INTAKE_FAILED;
+		}
+		member->sys_errno = errno;
+		member->outcome = errno == ENOENT ? MEMBER_MISSING :
+			MEMBER_UNREADABLE;
+		atomic_fetch_add(&intake->files_done, 1);
+		return INTAKE_SKIPPED;
+	}
+	if (!digest_reset(&job->digest))
+	{
+		job_fail(job, JET_errOutOfMemory, 0, 0, 0);
+		return INTAKE_FAILED;
+	}
+	intake->entry = entry;
+	intake->offset = 0;
+	return INTAKE_FILE;
+}
+
+bool
+intake_has_more(const EngIntake *intake)
+{
+	return intake->entry->kind != FILE_DIRECTORY &&
+		intake->offset < (uint64_t) intake->entry->size;
+}
+
+JobOutcome
+intake_read(EngJob *job, EngShared *shared, EngIntake *intake, char *to,
+			uint32_t room, uint32_t *length)
+{
+	uint64_t	rest = (uint64_t) intake->entry->size - intake->offset;
+	JobOutcome	outcome;
+
+	*length = 0;
+	if (!job->loaded)
+	{
+		intake->piece = rest < room ? (uint32_t) rest : room;
+		if (job->source.verify != VERIFY_OFF)
+			intake->piece -= intake->piece % ENG_PAGE_SIZE;
+		if (intake->piece == 0)
+			return JOB_MORE;
+		outcome = job_load(job, shared, to, intake->piece, intake->offset);
+		if (outcome != JOB_MORE)
+			return outcome;
+	}
+	if (job->source.verify != VERIFY_OFF)
+	{
+		outcome = job_verify(job, shared, to, intake->piece, intake->offset);
+		if (outcome != JOB_MORE)
+			return outcome;
+	}
+	if (!digest_update(&job->digest, to, intake->piece))
+		return job_fail(job, JET_errOutOfMemory, 0, 0, intake->offset);
+	job->loaded = false;
+	intake->offset += intake->piece;
+	atomic_fetch_add(&intake->bytes_done, intake->piece);
+	*length = intake->piece;
+	return JOB_MORE;
+}
+
+JobOutcome
+intake_finish(EngJob *job, EngIntake *intake)
+{
+	if (!digest_value(&job->digest, &job->scratch, &intake->entry->digest))
+		return job_fail(job, JET_errOutOfMemory, 0, 0, 0);
+	if (job->source.fd >= 0)
+		close(job->source.fd);
+	job->source.fd = -1;
+	if (intake->entry->kind != FILE_DIRECTORY)
+		atomic_fetch_add(&intake->files_done, 1);
+	intake->entry = NULL;
+	return JOB_MORE;
+}
+
+void
+intake_set_end(EngIntake *intake, uint64_t end)
+{
+	while (intake->ended < intake->member_count)
+		intake->members[intake->ended++].end = end;
+}

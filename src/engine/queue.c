@@ -1,0 +1,85 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue.c
+ *	  The common queue of files.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "queue.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct EngQueue
+{
+	pthread_mutex_t mutex;		/* protects 'next' and 'order' */
+	FileEntry  *entries;
+	uint32_t	count;
+	uint32_t	next;			/* order[next..] is waiting */
+	uint32_t	order[];
+};
+
+EngQueue *
+eng_queue_new(FileEntry *entries, const uint32_t *order, uint32_t count)
+{
+	EngQueue   *queue = malloc(sizeof(EngQueue) + count * sizeof(uint32_t));
+
+	if (queue == NULL)
+		return NULL;
+	pthread_mutex_init(&queue->mutex, NULL);
+	queue->entries = entries;
+	queue->count = count;
+	queue->next = 0;
+	memcpy(queue->order, order, count * sizeof(uint32_t));
+	return queue;
+}
+
+void
+eng_queue_free(EngQueue *queue)
+{
+	pthread_mutex_destroy(&queue->mutex);
+	free(queue);
+}
+
+FileEntry *
+eng_queue_entry(EngQueue *queue, uint32_t index)
+{
+	return &queue->entries[index];
+}
+
+uint32_t
+eng_queue_waiting(EngQueue *queue)
+{
+	uint32_t	waiting;
+
+	pthread_mutex_lock(&queue->mutex);
+	waiting = queue->count - queue->next;
+	pthread_mutex_unlock(&queue->mutex);
+	return waiting;
+}
+
+bool
+eng_queue_take(EngQueue *queue, uint32_t *index)
+{
+	bool		taken;
+
+	pthread_mutex_lock(&queue->mutex);
+	taken = queue->next < queue->count;
+	if (taken)
+	{
+		*index = queue->order[queue->next++];
+		queue->entries[*index].status = FILE_IN_STREAM;
+	}
+	pthread_mutex_unlock(&queue->mutex);
+	return taken;
+}
+
+void
+eng_queue_return(EngQueue *queue, uint32_t index)
+{
+	pthread_mutex_lock(&queue->mutex);
+	queue->order[--queue->next] = index;
+	queue->entries[index].status = FILE_UNREAD;
+	pthread_mutex_unlock(&queue->mutex);
+}

@@ -1,0 +1,121 @@
+/*-------------------------------------------------------------------------
+ *
+ * sink.c
+ *	  Writing files.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "sink.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "jet.h"
+
+/*
+ * So much is handed to the disk at once.  A stop has to wait for a system
+ * call to return, so it must not be too much.
+ */
+#define FLUSH_EVERY (8 * 1024 * 1024)
+
+/* The rest of a file smaller than this is left to the sync at the end. */
+#define FLUSH_AT_CLOSE (1024 * 1024)
+
+void
+sink_init(EngSink *sink, const EngTarget *target)
+{
+	memset(sink, 0, sizeof(*sink));
+	sink->target = target;
+	sink->fd = -1;
+}
+
+void
+sink_abandon(EngSink *sink)
+{
+	if (sink->fd >= 0)
+		close(sink->fd);
+	sink->fd = -1;
+}
+
+static JobOutcome
+fail(EngJob *job, EngSink *sink, int sys_errno)
+{
+	switch (sys_errno)
+	{
+		case ENOSPC:
+		case EDQUOT:
+		case EFBIG:
+			return job_fail_write(job, JET_errDiskFull, sys_errno,
+								  sink->written);
+		case EMFILE:
+		case ENFILE:
+			return job_fail_write(job, JET_errOutOfFileHandles, sys_errno, 0);
+		case EACCES:
+		case EPERM:
+		case EROFS:
+		case EEXIST:
+			return job_fail_write(job, JET_errFileAccessDenied, sys_errno, 0);
+		default:
+			return job_fail_write(job, JET_errDiskIO, sys_errno,
+								  sink->written);
+	}
+}
+
+JobOutcome
+sink_open(EngJob *job, EngShared *shared, EngSink *sink, const char *name)
+{
+	sink->written = 0;
+	sink->flushed = 0;
+	sink->fd = openat(sink->target->directory, name,
+					  O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+					  (mode_t) sink->target->file_mode);
+	if (job_is_unwanted(job, shared))
+		return JOB_PARK;
+	return sink->fd >= 0 ? JOB_MORE : fail(job, sink, errno);
+}
+
+/* Begin to write out what has come together; errors show at the sync. */
+static void
+flush(EngSink *sink)
+{
+	(void) sync_file_range(sink->fd, (off_t) sink->flushed,
+						   (off_t) (sink->written - sink->flushed),
+						   SYNC_FILE_RANGE_WRITE);
+	sink->flushed = sink->written;
+}
+
+JobOutcome
+sink_write(EngJob *job, EngShared *shared, EngSink *sink, const char *bytes,
+		   size_t length)
+{
+	while (length > 0)
+	{
+		ssize_t		n = write(sink->fd, bytes, length);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return fail(job, sink, errno);
+		bytes += n;
+		length -= (size_t) n;
+		sink->written += (uint64_t) n;
+	}
+	if (sink->written - sink->flushed >= FLUSH_EVERY)
+		flush(sink);
+	return job_is_unwanted(job, shared) ? JOB_PARK : JOB_MORE;
+}
+
+JobOutcome
+sink_close(EngJob *job, EngShared *shared, EngSink *sink)
+{
+	int			fd = sink->fd;
+
+	if (sink->written >= FLUSH_AT_CLOSE && sink->written > sink->flushed)
+		flush(sink);
+	sink->fd = -1;
+	if (close(fd) != 0 && errno != EINTR)
+		return fail(job, sink, errno);
+	return job_is_unwanted(job, shared) ? JOB_PARK : JOB_MORE;
+}
