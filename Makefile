@@ -42,6 +42,7 @@ OBJS = \
 	src/history.o \
 	src/instance.o \
 	src/loglist.o \
+	src/native.o \
 	src/openfile.o \
 	src/param.o \
 	src/reader.o \
@@ -52,8 +53,10 @@ OBJS = \
 	src/stop.o \
 	src/streamfile.o \
 	src/streamreader.o \
+	src/target.o \
 	src/testpoint.o \
 	src/view.o \
+	src/waiter.o \
 	src/worker.o
 
 # PostgreSQL 15 exports everything and leaves PGDLLEXPORT empty; hide the rest.

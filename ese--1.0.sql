@@ -224,6 +224,29 @@ REVOKE ALL ON FUNCTION ese_stop_backup_instance(integer, boolean, bigint) FROM P
 COMMENT ON FUNCTION ese_stop_backup_instance(integer, boolean, bigint) IS
     'stops the open backup: every later read fails with J0801';
 
+CREATE FUNCTION ese_backup_instance(
+    instance integer,
+    path text,
+    grbit integer DEFAULT 0,
+    wait boolean DEFAULT true,
+    label text DEFAULT NULL)
+    RETURNS integer
+    AS 'MODULE_PATHNAME', 'ese_backup_instance'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION ese_backup_instance(integer, text, integer, boolean, text) FROM PUBLIC;
+COMMENT ON FUNCTION ese_backup_instance(integer, text, integer, boolean, text) IS
+    'has the server write a whole backup to a directory of its own';
+
+CREATE PROCEDURE ese_wait_backup(
+    instance integer,
+    backup bigint DEFAULT NULL,
+    timeout interval DEFAULT NULL)
+    AS 'MODULE_PATHNAME', 'ese_wait_backup'
+    LANGUAGE C;
+REVOKE ALL ON PROCEDURE ese_wait_backup(integer, bigint, interval) FROM PUBLIC;
+COMMENT ON PROCEDURE ese_wait_backup(integer, bigint, interval) IS
+    'waits, without a snapshot, until a backup has ended; raises its error if it is not good';
+
 CREATE FUNCTION ese_instance_rows(
     OUT instance_id integer,
     OUT name text,

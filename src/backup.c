@@ -50,6 +50,12 @@ answer_in_progress(EseInstance *instance, Answer *answer)
 				instance->id);
 }
 
+static bool
+is_native(const Worker *worker)
+{
+	return worker->backup != NULL && worker->backup->native != NATIVE_NONE;
+}
+
 bool
 backup_refuse(Worker *worker, Call *call, ProtocolCall protocol_call)
 {
@@ -60,6 +66,19 @@ backup_refuse(Worker *worker, Call *call, ProtocolCall protocol_call)
 	int			jet;
 
 	jet = protocol_check(&status->protocol, protocol_call);
+	if (is_native(worker) && jet != JET_errBackupInProgress &&
+		protocol_call != CALL_TERM_STOP)
+	{
+		answer_error(answer, JET_errInvalidBackupSequence,
+					 "%s cannot be called during a native backup",
+					 protocol_call_name(protocol_call));
+		answer_detail(answer, "Backup %lld of instance \"%s\" is being written to \"%s\".",
+					  (long long) status->row.backup_id, instance->name,
+					  status->row.location);
+		answer_hint(answer, "It ends by itself; CALL ese_wait_backup(%d) waits for it, ese_stop_backup_instance(%d) stops it.",
+					instance->id, instance->id);
+		return true;
+	}
 	if (wanted != 0 && protocol_call != CALL_BEGIN &&
 		(status->protocol.phase == PHASE_NONE ||
 		 wanted != status->row.backup_id))
@@ -226,11 +245,8 @@ backup_count_unread(const FileList *list)
 	return unread;
 }
 
-/*
- * Is the backup good?  0, or the error that End returns; the reason in words.
- */
-static int
-judge(Worker *worker, char *reason, size_t size)
+int
+backup_judge(Worker *worker, char *reason, size_t size)
 {
 	BackupStatus *status = &worker->instance->backup;
 	Backup	   *backup = worker->backup;
@@ -265,9 +281,8 @@ judge(Worker *worker, char *reason, size_t size)
 	return JET_errSuccess;
 }
 
-/* The outcome that goes with an error. */
-static BackupOutcome
-outcome_of(int error)
+BackupOutcome
+backup_outcome_of(int error)
 {
 	switch (error)
 	{
@@ -303,14 +318,14 @@ backup_end(Worker *worker, Call *call)
 	/* handles that nobody has closed do not count; pages may be damaged */
 	openfile_pump(worker);
 	testpoint("end.start");
-	error = judge(worker, reason, sizeof(reason));
+	error = backup_judge(worker, reason, sizeof(reason));
 	if (!normal && !worker->instance->backup.protocol.stopped)
 	{
 		error = errBackupAbortByCaller;
 		strlcpy(reason, "the backup was ended with JET_bitBackupEndAbort",
 				sizeof(reason));
 	}
-	backup_finish(worker, outcome_of(error), error, reason);
+	backup_finish(worker, backup_outcome_of(error), error, reason);
 	call->answer.result = normal ? error : JET_errSuccess;
 	if (call->answer.result < 0)
 	{
@@ -327,6 +342,7 @@ release_after_stop(Worker *worker)
 	EseInstance *instance = worker->instance;
 	HistoryRow	row;
 
+	native_close(worker, false);
 	backup_drop_slot(worker->backup);
 	worker->backup->released = true;
 	LWLockAcquire(instance_lock(instance), LW_EXCLUSIVE);
@@ -379,6 +395,28 @@ backup_pursue_stop(Worker *worker)
 	testpoint("stop.quiescent");
 	worker_show_activity(worker);
 	release_after_stop(worker);
+
+	/* nobody calls End for a native backup */
+	if (is_native(worker))
+	{
+		char		reason[ESE_MESSAGE_LENGTH];
+		int			error = backup_judge(worker, reason, sizeof(reason));
+
+		backup_finish(worker, backup_outcome_of(error), error, reason);
+	}
+}
+
+/*
+ * Memory that a thread may look at once more when it returns from a system
+ * call it is in: it stays until all have.
+ */
+static void
+forget_context(Worker *worker, MemoryContext context)
+{
+	if (eng_running(worker->engine) == 0)
+		MemoryContextDelete(context);
+	else
+		MemoryContextSetParent(context, worker->limbo);
 }
 
 /* Wait a little for the threads: they look at the flag between pieces. */
@@ -456,7 +494,8 @@ backup_finish(Worker *worker, BackupOutcome outcome, int error,
 	quiet_engine(worker);
 	leave_backup_mode(backup);
 	openfile_close_all(worker);
-	streamfile_drop_queue(backup);
+	native_close(worker, outcome == OUTCOME_COMPLETED ||
+				 error == JET_errReadVerifyFailure);
 	backup_drop_slot(backup);
 	backup_complete_row(worker, outcome, error, reason);
 	backup_record_row(instance);
@@ -467,6 +506,6 @@ backup_finish(Worker *worker, BackupOutcome outcome, int error,
 					   STOP_WORD_STOPPED : 0);
 	backup_log_outcome(row);
 	worker->backup = NULL;
-	MemoryContextDelete(backup->context);
+	forget_context(worker, backup->context);
 	worker_show_activity(worker);
 }

@@ -14,14 +14,26 @@
 #include "compat.h"
 #include "engine/engine.h"
 #include "engine/stream.h"
+#include "engine/writer.h"
 #include "filelist.h"
 #include "shared.h"
+#include "target.h"
 
 /* Places for handles whose jobs a closed backup left in a system call. */
 #define SPARE_FILES 16
 
 /* Seconds over which bytes_per_second is taken. */
 #define RATE_SECONDS 10
+
+/* What a native backup is doing. */
+typedef enum NativeStage
+{
+	NATIVE_NONE,				/* it is no native backup */
+	NATIVE_STARTING,			/* next: DATABASES */
+	NATIVE_DATABASES,			/* next: LOGS */
+	NATIVE_LOGS,				/* next: SYNC */
+	NATIVE_SYNC,				/* next: the end */
+} NativeStage;
 
 /* How the files of a phase are read: the first Open decides. */
 typedef enum ReadStyle
@@ -40,6 +52,9 @@ typedef struct Backup
 	bool		has_slot;
 	bool		on_standby;		/* begun in recovery */
 	bool		logs_listed;
+	NativeStage native;
+	int64		files_settled;	/* native: done before this stage */
+	int64		bytes_settled;
 	FileList	attach;
 	FileList	logs;
 	ReadStyle	style;			/* of this phase */
@@ -72,6 +87,17 @@ typedef struct OpenFile
 	bool		claimed;		/* we hold the ring's claim */
 } OpenFile;
 
+/* The worker's side of a job that writes. */
+typedef struct NativeJob
+{
+	bool		in_use;
+	EngJob	   *job;
+	EngRing		ring;			/* without frames: how the job stands */
+	EngTarget	target;			/* its own descriptor of the directory */
+	EngStream  *stream;			/* an archive, or NULL */
+	EngWriter  *writer;			/* a directory, or NULL; both NULL: the sync */
+} NativeJob;
+
 typedef struct Worker
 {
 	EseInstance *instance;
@@ -80,11 +106,21 @@ typedef struct Worker
 	Backup	   *backup;			/* NULL when none is open */
 	int			file_places;
 	OpenFile   *files;			/* [file_places] */
+	NativeJob	native_jobs[ENG_MAX_THREADS];
+	Target		target;			/* of the native backup that is open */
+	MemoryContext limbo;		/* what threads in system calls may still
+								 * look at when these return */
 	bool		leaving;		/* ese_term() was granted */
 } Worker;
 
 /* begin.c */
 extern void backup_begin(Worker *worker, Call *call);
+
+/* Begin's checks of server and options; true when it was refused. */
+extern bool backup_refuse_begin(Worker *worker, Call *call);
+
+/* What follows the checks; false when it was stopped or abandoned. */
+extern bool backup_start(Worker *worker, Call *call);
 
 /* backup.c */
 extern void backup_attach_info(Worker *worker, Call *call);
@@ -131,6 +167,15 @@ extern XLogRecPtr backup_current_lsn(void);
 /* A file has failed for good; the first one is remembered for End. */
 extern void backup_note_failure(Worker *worker, FileEntry *entry, int error);
 
+/*
+ * Is the backup good?  0, or the error that its end returns; the reason in
+ * words.
+ */
+extern int	backup_judge(Worker *worker, char *reason, size_t size);
+
+/* The outcome that goes with an error. */
+extern BackupOutcome backup_outcome_of(int error);
+
 /* How many files of a list nobody has read to the end. */
 extern int	backup_count_unread(const FileList *list);
 
@@ -143,6 +188,9 @@ extern void openfile_close(Worker *worker, Call *call);
 
 /* Look at all handles: start jobs, wake readers, finish what closes. */
 extern void openfile_pump(Worker *worker);
+
+/* Take note of the damaged pages that threads have delivered. */
+extern void openfile_take_findings(Worker *worker);
 
 /* Close all handles of an ending backup. */
 extern void openfile_close_all(Worker *worker);
@@ -178,15 +226,29 @@ extern int	openfile_settle_missing(Worker *worker, FileEntry *entry,
 									int sys_errno);
 
 /* streamfile.c */
+
+/* A list's files that are to be in a queue. */
+typedef bool (*QueueFilter) (const FileEntry *entry);
+
+/*
+ * Make the queue of this phase, of all files or (filter) of some; false when
+ * memory is out.
+ */
+extern bool streamfile_make_queue(Backup *backup, QueueFilter filter);
+
 extern void streamfile_open(Worker *worker, Call *call);
 extern void streamfile_resume(Worker *worker, Call *call);
 
 /*
- * Account for what a stream has carried: members that end within 'limit'
- * bytes count, the others go back to the queue.  Returns where the last one
- * that counts ends.
+ * Account for what a job has taken: members that end within 'limit' bytes
+ * count, the others go back to the queue, but one that is unreadable (or
+ * NULL) has failed.  Returns where the last one that counts ends.
  */
-extern uint64 streamfile_settle(Worker *worker, OpenFile *file, uint64 limit);
+extern uint64 streamfile_settle(Worker *worker, EngIntake *intake,
+								uint64 limit, FileEntry *unreadable);
+
+/* A limit for those that were read to their end. */
+#define SETTLE_ALL (PG_UINT64_MAX - 1)
 
 /* A stream that is being closed: is it read to its end? */
 extern bool streamfile_is_complete(OpenFile *file);
@@ -202,5 +264,23 @@ extern void streamfile_drop_queue(Backup *backup);
 
 /* loglist.c */
 extern void loglist_get(Worker *worker, Call *call);
+
+/* The same for a native backup, without an answer; false: it was stopped. */
+extern bool loglist_roll(Worker *worker);
+
+/* native.c */
+extern void native_begin(Worker *worker, Call *call);
+
+/* Go on with a native backup: new limits, the next stage, its end. */
+extern void native_pump(Worker *worker);
+
+/* How much of it is done, for progress. */
+extern void native_publish(Worker *worker);
+
+/* Give back the jobs that have parked. */
+extern void native_release_jobs(Worker *worker);
+
+/* Its threads have ended or been stopped: keep what was written, or not. */
+extern void native_close(Worker *worker, bool keep);
 
 #endif							/* ESE_BACKUP_H */

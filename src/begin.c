@@ -19,9 +19,8 @@
 #include "testpoint.h"
 #include "worker_internal.h"
 
-/* What Begin needs of the server; true when it was refused. */
-static bool
-refuse_begin(Worker *worker, Call *call)
+bool
+backup_refuse_begin(Worker *worker, Call *call)
 {
 	int32		grbit = call->request.grbit;
 
@@ -68,6 +67,7 @@ publish_start(Worker *worker, const Request *request)
 	row->instance_id = instance->id;
 	strlcpy(row->name, instance->name, sizeof(row->name));
 	strlcpy(row->label, request->text, sizeof(row->label));
+	strlcpy(row->location, request->path, sizeof(row->location));
 	row->kind = KIND_FULL;
 	row->status = OUTCOME_RUNNING;
 	row->begun_by_oid = request->client.role;
@@ -105,6 +105,8 @@ create_backup(Worker *worker)
 	backup->on_standby = RecoveryInProgress();
 	snprintf(backup->slot_name, sizeof(backup->slot_name), "esebk_%lld",
 			 (long long) backup->id);
+	if (worker->target.in_use)
+		backup->native = NATIVE_STARTING;
 	worker->backup = backup;
 }
 
@@ -251,14 +253,11 @@ publish_begun(Worker *worker)
 					   LSN_FORMAT_ARGS(backup->mode.start_lsn))));
 }
 
-void
-backup_begin(Worker *worker, Call *call)
+bool
+backup_start(Worker *worker, Call *call)
 {
 	EseInstance *instance = worker->instance;
-	Parameters *params = &instance->params;
 
-	if (refuse_begin(worker, call))
-		return;
 	worker_prepare_engine(worker);
 	create_backup(worker);
 	publish_start(worker, &call->request);
@@ -267,13 +266,21 @@ backup_begin(Worker *worker, Call *call)
 	if (!try_start(worker, call))
 	{
 		undo_begin(worker, call);
-		return;
+		return false;
 	}
 	eng_set_lsn_limit(worker->engine, backup_current_lsn());
 	eng_begin(worker->engine, worker->backup->mode.start_lsn,
-			  (DigestKind) params->manifest_checksums);
+			  (DigestKind) instance->params.manifest_checksums);
 	publish_begun(worker);
 	worker_show_activity(worker);
 	call->answer.backup = worker->backup->id;
 	testpoint("begin.done");
+	return true;
+}
+
+void
+backup_begin(Worker *worker, Call *call)
+{
+	if (!backup_refuse_begin(worker, call))
+		(void) backup_start(worker, call);
 }

@@ -70,21 +70,33 @@ client_describe(Client *client)
 			sizeof(client->application));
 }
 
+/* Does the call begin a backup? */
+static bool
+is_begin(const Call *call)
+{
+	return call->request.operation == OP_BEGIN ||
+		call->request.operation == OP_BACKUP;
+}
+
 /* A successful Begin that its requester has not seen. */
 static bool
 is_uncollected_begin(const Call *call)
 {
-	return call->request.operation == OP_BEGIN && call->answer.error == 0 &&
+	return is_begin(call) && call->answer.error == 0 &&
 		call->answer.sqlstate[0] == '\0';
 }
 
-/* Leave without the answer; also runs when the session dies. */
+/*
+ * Leave without the answer; also runs when the session dies (code is not 0).
+ * A native backup needs nobody: that one goes on when its session has died.
+ */
 static void
 abandon(int code, Datum arg)
 {
 	Pending    *pending = (Pending *) DatumGetPointer(arg);
 	EseInstance *instance = pending->instance;
 	Call	   *call = pending->call;
+	bool		dies = code != 0 && call->request.operation == OP_BACKUP;
 	bool		wake = false;
 	bool		interrupt = false;
 
@@ -97,15 +109,16 @@ abandon(int code, Datum arg)
 				call->state = CALL_FREE;
 				break;
 			case CALL_SERVED:
-				call->state = CALL_ABANDONED;
-				interrupt = call->request.operation == OP_BEGIN;
+				call->state = dies ? CALL_ORPHANED : CALL_ABANDONED;
+				interrupt = is_begin(call) && !dies;
 				break;
 			case CALL_ANSWERED:
-				wake = is_uncollected_begin(call);
+				wake = is_uncollected_begin(call) && !dies;
 				call->state = wake ? CALL_ABANDONED : CALL_FREE;
 				break;
 			case CALL_FREE:
 			case CALL_ABANDONED:
+			case CALL_ORPHANED:
 				break;
 		}
 		if (instance->answer_owner == call - instance->calls)
@@ -302,7 +315,7 @@ call_answer(EseInstance *instance, Call *call)
 		if (call->answer.page_length > 0)
 			instance->answer_owner = call - instance->calls;
 	}
-	else if (!is_uncollected_begin(call))
+	else if (call->state == CALL_ORPHANED || !is_uncollected_begin(call))
 		call->state = CALL_FREE;
 	LWLockRelease(instance_lock(instance));
 	ConditionVariableBroadcast(&instance->changed);
@@ -350,7 +363,7 @@ call_reset(EseInstance *instance)
 	{
 		Call	   *call = &instance->calls[i];
 
-		if (call->state == CALL_ABANDONED)
+		if (call->state == CALL_ABANDONED || call->state == CALL_ORPHANED)
 			call->state = CALL_FREE;
 		if (call->state != CALL_SERVED)
 			continue;

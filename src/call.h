@@ -33,6 +33,7 @@ typedef enum CallOperation
 	OP_CLOSE_FILE,				/* handle */
 	OP_LOG_INFO,				/* cursor */
 	OP_END,						/* grbit */
+	OP_BACKUP,					/* grbit, text: label, path */
 	OP_TERM,					/* grbit */
 } CallOperation;
 
@@ -54,6 +55,7 @@ typedef struct Request
 	int64		number;
 	Client		client;
 	char text[	MAXPGPATH];
+	char path[	MAXPGPATH];
 } Request;
 
 typedef struct Answer
@@ -82,6 +84,8 @@ typedef enum CallState
 								 * succeeded was not collected */
 	CALL_ABANDONED,				/* the requester left; next: FREE, by the
 								 * worker */
+	CALL_ORPHANED,				/* it died, which is no reason to undo the
+								 * call; next: FREE, by the worker */
 } CallState;
 
 typedef struct Call

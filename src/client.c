@@ -13,8 +13,11 @@
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "nodes/parsenodes.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/portal.h"
+#include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
 #include "client.h"
@@ -54,6 +57,32 @@ client_check_read_privilege(void)
 				 errhint("Grant pg_read_server_files to the role, or give it the REPLICATION attribute.")));
 }
 
+bool
+client_leave_snapshot(FunctionCallInfo fcinfo)
+{
+	CallContext *context = (CallContext *) fcinfo->context;
+
+	if (context == NULL || !IsA(context, CallContext) || context->atomic)
+		return false;
+	ForgetPortalSnapshots();
+	InvalidateCatalogSnapshot();
+	return true;
+}
+
+void
+client_set_label(Request *request, FunctionCallInfo fcinfo, int arg)
+{
+	char	   *label = PG_ARGISNULL(arg) ? "ese" :
+		text_to_cstring(PG_GETARG_TEXT_PP(arg));
+
+	if (strlen(label) >= sizeof(request->text))
+		refuse_parameter("the label is longer than %zu bytes",
+						 sizeof(request->text) - 1);
+	if (strpbrk(label, "\r\n") != NULL)
+		refuse_parameter("the label contains a line break");
+	strlcpy(request->text, label, sizeof(request->text));
+}
+
 int64
 client_backup_argument(FunctionCallInfo fcinfo, int arg)
 {
@@ -65,21 +94,6 @@ client_backup_argument(FunctionCallInfo fcinfo, int arg)
 	if (backup <= 0)
 		refuse_parameter("%lld is not the id of a backup", (long long) backup);
 	return backup;
-}
-
-/* Fill in the label of a Begin. */
-static void
-set_label(Request *request, FunctionCallInfo fcinfo, int arg)
-{
-	char	   *label = PG_ARGISNULL(arg) ? "ese" :
-		text_to_cstring(PG_GETARG_TEXT_PP(arg));
-
-	if (strlen(label) >= sizeof(request->text))
-		refuse_parameter("the label is longer than %zu bytes",
-						 sizeof(request->text) - 1);
-	if (strpbrk(label, "\r\n") != NULL)
-		refuse_parameter("the label contains a line break");
-	strlcpy(request->text, label, sizeof(request->text));
 }
 
 /* ese_begin_external_backup_instance(instance, grbit, label) → integer */
@@ -94,7 +108,7 @@ ese_begin_external_backup_instance(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(1))
 		refuse_parameter("the options are null");
 	request.grbit = PG_GETARG_INT32(1);
-	set_label(&request, fcinfo, 2);
+	client_set_label(&request, fcinfo, 2);
 	client_describe(&request.client);
 	instance_refuse_starting(instance);
 	call_execute(instance, &request, &answer, NULL);

@@ -16,6 +16,16 @@
  */
 extern void client_check_read_privilege(void);
 
+/*
+ * In a CALL outside a transaction block: give up the snapshot, which would
+ * hold back VACUUM for as long as the call takes.  False elsewhere.
+ */
+extern bool client_leave_snapshot(FunctionCallInfo fcinfo);
+
+/* Fill in the label of a backup that is to begin. */
+extern void client_set_label(Request *request, FunctionCallInfo fcinfo,
+							 int arg);
+
 /* The argument "backup": 0 when it is not given. */
 extern int64 client_backup_argument(FunctionCallInfo fcinfo, int arg);
 

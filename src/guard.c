@@ -89,7 +89,9 @@ backup_tick(Worker *worker)
 	if (backup == NULL)
 		return;
 	sample_rate(worker);
-	if (is_abandoned(instance))
+	if (backup->native != NATIVE_NONE)
+		native_publish(worker);
+	else if (is_abandoned(instance))
 	{
 		end_abandoned(worker);
 		return;

@@ -207,6 +207,26 @@ history_write(const HistoryRow *row, int64 limit)
 	pfree(rows);
 }
 
+bool
+history_find(int32 instance_id, int64 backup_id, HistoryRow *row)
+{
+	HistoryRow *rows;
+	int			count;
+	bool		found = false;
+
+	LWLockAcquire(registry_lock(), LW_SHARED);
+	rows = history_read(instance_id, &count);
+	LWLockRelease(registry_lock());
+	for (int i = count - 1; i >= 0 && !found; i--)
+	{
+		found = backup_id == 0 || rows[i].backup_id == backup_id;
+		if (found)
+			*row = rows[i];
+	}
+	pfree(rows);
+	return found;
+}
+
 void
 history_close_open_rows(int32 instance_id, int64 limit)
 {

@@ -90,6 +90,12 @@ extern void history_write(const HistoryRow *row, int64 limit);
 extern HistoryRow *history_read(int32 instance_id, int *count);
 
 /*
+ * The row of a backup, or (0) the newest one; false when there is none.
+ * Takes the registry lock.
+ */
+extern bool history_find(int32 instance_id, int64 backup_id, HistoryRow *row);
+
+/*
  * What a crash left open is closed: rows that are running or stopped get
  * their final status.
  */

@@ -263,48 +263,39 @@ add_manifest(Worker *worker)
 	add_patch(backup, "backup_manifest", contents, size);
 }
 
-/* The backup cannot be finished: stop it and refuse the call with that. */
-static void
-stop_and_refuse(Worker *worker, Call *call, StopCause cause, int error,
-				const char *reason)
+/* The backup cannot be finished: stop it.  Always false. */
+static bool
+give_up(Worker *worker, StopCause cause, int error, const char *reason)
 {
 	int64		stopped;
 
 	(void) stop_request(worker->instance, 0, cause, error, "server", reason,
 						&stopped);
-	(void) backup_refuse(worker, call, CALL_GET_LOG_INFO);
+	return false;
 }
 
-/* Leave backup mode by its front door; false when the call was refused. */
+/* Leave backup mode by its front door; false when the backup was stopped. */
 static bool
-stop_backup_mode(Worker *worker, Call *call)
+stop_backup_mode(Worker *worker)
 {
 	Backup	   *backup = worker->backup;
 
 	if (backup->on_standby != RecoveryInProgress())
-	{
-		stop_and_refuse(worker, call, CAUSE_PROMOTION,
-						JET_errBackupAbortByServer,
-						"the standby was promoted during the backup");
-		return false;
-	}
+		return give_up(worker, CAUSE_PROMOTION, JET_errBackupAbortByServer,
+					   "the standby was promoted during the backup");
 	testpoint("logs.stop");
 	compat_backup_stop(&backup->mode);
 	backup->in_backup_mode = false;
 	testpoint("logs.stopped");
 	if (MyReplicationSlot == NULL || compat_slot_is_lost(MyReplicationSlot))
-	{
-		stop_and_refuse(worker, call, CAUSE_WAL_LIMIT,
-						JET_errRequiredLogFilesMissing,
-						"max_slot_wal_keep_size was exceeded and WAL of the backup was removed");
-		return false;
-	}
+		return give_up(worker, CAUSE_WAL_LIMIT, JET_errRequiredLogFilesMissing,
+					   "max_slot_wal_keep_size was exceeded and WAL of the backup was removed");
 	return true;
 }
 
-/* All logs and patch files but the manifest; false when refused. */
+/* All logs and patch files but the manifest; false when it was stopped. */
 static bool
-list_files(Worker *worker, Call *call, char *control_file)
+list_files(Worker *worker, char *control_file)
 {
 	Backup	   *backup = worker->backup;
 	CompatBackup *mode = &backup->mode;
@@ -321,10 +312,8 @@ list_files(Worker *worker, Call *call, char *control_file)
 		char		name[MAXFNAMELEN];
 
 		XLogFileName(name, mode->stop_timeline, missing, wal_segment_size);
-		stop_and_refuse(worker, call, CAUSE_WAL_LIMIT,
-						JET_errRequiredLogFilesMissing,
-						psprintf("WAL segment %s is missing", name));
-		return false;
+		return give_up(worker, CAUSE_WAL_LIMIT, JET_errRequiredLogFilesMissing,
+					   psprintf("WAL segment %s is missing", name));
 	}
 	add_patch(backup, "backup_label", mode->label_file,
 			  strlen(mode->label_file));
@@ -371,17 +360,15 @@ publish_logs(Worker *worker)
 					LSN_FORMAT_ARGS(backup->mode.stop_lsn))));
 }
 
-/* The first GetLogInfo; false when it was refused. */
-static bool
-roll(Worker *worker, Call *call)
+bool
+loglist_roll(Worker *worker)
 {
 	Backup	   *backup = worker->backup;
 	MemoryContext caller = MemoryContextSwitchTo(backup->context);
 	bool		done = false;
 	char	   *control_file = capture_control_file();
 
-	if (stop_backup_mode(worker, call) &&
-		list_files(worker, call, control_file))
+	if (stop_backup_mode(worker) && list_files(worker, control_file))
 	{
 		add_manifest(worker);
 		filelist_sort(&backup->logs);
@@ -402,8 +389,11 @@ loglist_get(Worker *worker, Call *call)
 
 	if (backup_refuse(worker, call, CALL_GET_LOG_INFO))
 		return;
-	if (!worker->backup->logs_listed && !roll(worker, call))
+	if (!worker->backup->logs_listed && !loglist_roll(worker))
+	{
+		(void) backup_refuse(worker, call, CALL_GET_LOG_INFO);
 		return;
+	}
 	worker_show_activity(worker);
 	backup_answer_page(worker, call, &worker->backup->logs);
 	unread = backup_count_unread(&worker->backup->attach);

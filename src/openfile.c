@@ -542,9 +542,8 @@ release_place(Worker *worker, OpenFile *file)
 	file->claimed = false;
 }
 
-/* Pages that were damaged and delivered all the same. */
-static void
-take_findings(Worker *worker)
+void
+openfile_take_findings(Worker *worker)
 {
 	DamagedPage pages[FINDINGS_AT_ONCE];
 	EngFinding	finding;
@@ -571,15 +570,21 @@ take_findings(Worker *worker)
 static uint64
 settle_stream(Worker *worker, OpenFile *file)
 {
+	EngIntake  *intake = &file->stream->intake;
 	Call	   *call = file->closing;
+	FileEntry  *unreadable = NULL;
+	uint64		limit = 0;
 
 	/* damaged pages may have been found up to the end */
-	take_findings(worker);
+	openfile_take_findings(worker);
+	/* a file that cannot be read would end every other stream as well */
+	if (file->handle->ring.error.jet == JET_errDiskIO)
+		unreadable = intake->entry;
 	if (call != NULL && call->request.operation == OP_RESUME_STREAM)
-		return streamfile_settle(worker, file, (uint64) call->request.number);
-	return streamfile_settle(worker, file,
-							 call != NULL && streamfile_is_complete(file) ?
-							 PG_UINT64_MAX - 1 : 0);
+		limit = (uint64) call->request.number;
+	else if (call != NULL && streamfile_is_complete(file))
+		limit = SETTLE_ALL;
+	return streamfile_settle(worker, intake, limit, unreadable);
 }
 
 /* A closing handle whose job has parked. */
@@ -640,7 +645,7 @@ pump_file(Worker *worker, OpenFile *file)
 void
 openfile_pump(Worker *worker)
 {
-	take_findings(worker);
+	openfile_take_findings(worker);
 	for (int i = 0; i < worker->file_places; i++)
 	{
 		if (worker->files[i].handle != NULL)

@@ -126,24 +126,14 @@ wait_until_quiescent(EseInstance *instance, int64 backup)
 static const char *
 describe_end(EseInstance *instance, int64 backup)
 {
-	HistoryRow *rows;
-	int			count;
-	const char *text = NULL;
+	HistoryRow	row;
 
-	LWLockAcquire(registry_lock(), LW_SHARED);
-	rows = history_read(instance->id, &count);
-	LWLockRelease(registry_lock());
-	for (int i = 0; i < count; i++)
-	{
-		if (rows[i].backup_id == backup)
-			text = psprintf("Backup %lld of this instance has status \"%s\"%s%s.",
-							(long long) backup,
-							history_status_name(rows[i].status),
-							rows[i].reason[0] ? ": " : "", rows[i].reason);
-	}
-	return text ? text :
-				psprintf("Backup %lld is not in the history of this instance.",
-						 (long long) backup);
+	if (!history_find(instance->id, backup, &row))
+		return psprintf("Backup %lld is not in the history of this instance.",
+						(long long) backup);
+	return psprintf("Backup %lld of this instance has status \"%s\"%s%s.",
+					(long long) backup, history_status_name(row.status),
+					row.reason[0] ? ": " : "", row.reason);
 }
 
 void

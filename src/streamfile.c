@@ -25,15 +25,18 @@ static const FileEntry *sort_entries;
 
 /*
  * Directories first, so that what lies in them has a place; then the largest
- * files, so that streams end together; the manifest last, because it is a
- * promise about all others.
+ * files, so that streams end together; without pg_control nothing can be
+ * started, so it comes when nearly everything is there; the manifest last,
+ * because it is a promise about all others.
  */
 static int
 rank(const FileEntry *entry)
 {
 	if (entry->kind == FILE_DIRECTORY)
 		return 0;
-	return strcmp(entry->name, "backup_manifest") == 0 ? 2 : 1;
+	if (strcmp(entry->name, "backup_manifest") == 0)
+		return 3;
+	return strcmp(entry->name, "global/pg_control") == 0 ? 2 : 1;
 }
 
 static int
@@ -49,31 +52,46 @@ compare_for_streams(const void *a, const void *b)
 	return strcmp(x->name, y->name);
 }
 
-/* Make the queue of this phase; false when memory is out. */
-static bool
-make_queue(Backup *backup)
+/* The queue goes when the backup's memory goes. */
+static void
+free_queue(void *arg)
+{
+	eng_queue_free(arg);
+}
+
+bool
+streamfile_make_queue(Backup *backup, QueueFilter filter)
 {
 	FileList   *list = current_list(backup);
 	uint32	   *order = palloc_extended(sizeof(uint32) * (list->count + 1),
 										MCXT_ALLOC_HUGE);
+	MemoryContextCallback *callback;
+	uint32		count = 0;
 
 	for (int i = 0; i < list->count; i++)
-		order[i] = (uint32) i;
+	{
+		if (filter == NULL || filter(&list->entries[i]))
+			order[count++] = (uint32) i;
+	}
 	sort_entries = list->entries;
-	qsort(order, list->count, sizeof(uint32), compare_for_streams);
-	backup->queue = eng_queue_new(list->entries, order, (uint32) list->count);
-	list->streamed = true;
-	backup->queue_count = list->count;
-	backup->queue_settled = 0;
+	qsort(order, count, sizeof(uint32), compare_for_streams);
+	callback = MemoryContextAlloc(backup->context, sizeof(*callback));
+	backup->queue = eng_queue_new(list->entries, order, count);
 	pfree(order);
-	return backup->queue != NULL;
+	if (backup->queue == NULL)
+		return false;
+	callback->func = free_queue;
+	callback->arg = backup->queue;
+	MemoryContextRegisterResetCallback(backup->context, callback);
+	list->streamed = true;
+	backup->queue_count = (int) count;
+	backup->queue_settled = 0;
+	return true;
 }
 
 void
 streamfile_drop_queue(Backup *backup)
 {
-	if (backup->queue != NULL)
-		eng_queue_free(backup->queue);
 	backup->queue = NULL;
 	backup->style = STYLE_UNDECIDED;
 }
@@ -103,10 +121,12 @@ start_stream(Worker *worker, Call *call, OpenFile *place)
 	Backup	   *backup = worker->backup;
 	bool		verify = DataChecksumsEnabled() && !backup->logs_listed &&
 		worker->instance->params.verify_checksums != VERIFY_OFF;
+	Compression how = param_compression(&worker->instance->params);
 	uint32		slot[RING_MAX_FRAMES];
 	uint32		nframes;
 
-	if ((backup->queue == NULL && !make_queue(backup)) || !AcquireExternalFD())
+	if ((backup->queue == NULL && !streamfile_make_queue(backup, NULL)) ||
+		!AcquireExternalFD())
 	{
 		answer_error(&call->answer, JET_errOutOfFileHandles,
 					 "out of memory or file descriptors for one more stream");
@@ -120,7 +140,7 @@ start_stream(Worker *worker, Call *call, OpenFile *place)
 	place->handle->is_stream = true;
 	/* a damaged page is delivered: the archive must go on behind it */
 	place->stream = eng_stream_new(backup->queue,
-								   verify ? VERIFY_REPORT : VERIFY_OFF, NULL);
+								   verify ? VERIFY_REPORT : VERIFY_OFF, &how);
 	if (place->stream == NULL ||
 		!eng_job_open_stream(place->job, &place->handle->ring, place->stream))
 	{
@@ -218,22 +238,17 @@ count_member(Worker *worker, FileEntry *entry, int64 listed_size)
 }
 
 uint64
-streamfile_settle(Worker *worker, OpenFile *file, uint64 limit)
+streamfile_settle(Worker *worker, EngIntake *intake, uint64 limit,
+				  FileEntry *unreadable)
 {
 	Backup	   *backup = worker->backup;
-	EngStream  *stream = file->stream;
 	FileEntry  *entries = current_list(backup)->entries;
-	FileEntry  *unreadable = NULL;
 	uint64		keep = 0;
 
-	/* a file that cannot be read would end every other stream as well */
-	if (file->handle->ring.error.jet == JET_errDiskIO)
-		unreadable = stream->intake.entry;
-
 	/* from the last one back, so that the queue has its old order */
-	for (int i = (int) stream->intake.member_count - 1; i >= 0; i--)
+	for (int i = (int) intake->member_count - 1; i >= 0; i--)
 	{
-		EngMember  *member = &stream->intake.members[i];
+		EngMember  *member = &intake->members[i];
 		FileEntry  *entry = &entries[member->index];
 
 		if (member->end > limit && entry == unreadable)

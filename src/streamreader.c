@@ -18,12 +18,9 @@
 #include "libpq/pqformat.h"
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
-#include "nodes/parsenodes.h"
 #include "storage/ipc.h"
 #include "tcop/dest.h"
 #include "tcop/tcopprot.h"
-#include "utils/portal.h"
-#include "utils/snapmgr.h"
 
 #include "client.h"
 #include "compat.h"
@@ -317,23 +314,15 @@ copy_out(Reading *reading)
 	pq_putemptymessage('c');
 }
 
-/*
- * A COPY can only be sent by a top-level CALL, and without a snapshot, which
- * would hold back VACUUM for hours.
- */
+/* A COPY can only be sent by a top-level CALL. */
 static void
-leave_snapshot(FunctionCallInfo fcinfo)
+check_top_level(FunctionCallInfo fcinfo)
 {
-	CallContext *context = (CallContext *) fcinfo->context;
-
-	if (context == NULL || !IsA(context, CallContext) || context->atomic ||
-		whereToSendOutput != DestRemote)
+	if (!client_leave_snapshot(fcinfo) || whereToSendOutput != DestRemote)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("ese_copy_stream can only be called at top level, outside a transaction block"),
 				 errhint("Send CALL ese_copy_stream(...) by itself over a connection that reads COPY data.")));
-	ForgetPortalSnapshots();
-	InvalidateCatalogSnapshot();
 }
 
 /* CALL ese_copy_stream(instance, handle) */
@@ -345,7 +334,7 @@ ese_copy_stream(PG_FUNCTION_ARGS)
 
 	reader_enter(&reading, fcinfo);
 	number = PG_GETARG_INT32(1);
-	leave_snapshot(fcinfo);
+	check_top_level(fcinfo);
 	reader_claim(&reading, number);
 	PG_ENSURE_ERROR_CLEANUP(reader_release, PointerGetDatum(&reading));
 	{

@@ -181,7 +181,8 @@ open_engine(Worker *worker)
 	int			sys_errno = 0;
 
 	worker->threads = (int) worker->instance->params.backup_threads;
-	worker->engine = eng_open(worker->threads, worker->file_places,
+	worker->engine = eng_open(worker->threads,
+							  worker->file_places + worker->threads,
 							  ese_frames, &sys_errno);
 	if (worker->engine == NULL)
 	{
@@ -193,6 +194,9 @@ open_engine(Worker *worker)
 	}
 	for (int i = 0; i < worker->file_places; i++)
 		worker->files[i].job = eng_job(worker->engine, i);
+	for (int i = 0; i < worker->threads; i++)
+		worker->native_jobs[i].job = eng_job(worker->engine,
+											 worker->file_places + i);
 }
 
 static bool
@@ -201,6 +205,11 @@ has_open_places(Worker *worker)
 	for (int i = 0; i < worker->file_places; i++)
 	{
 		if (worker->files[i].handle != NULL)
+			return true;
+	}
+	for (int i = 0; i < worker->threads; i++)
+	{
+		if (worker->native_jobs[i].in_use)
 			return true;
 	}
 	return false;
@@ -249,6 +258,7 @@ die_late(int code, Datum arg)
 	if (worker->engine != NULL)
 		joined = eng_close(worker->engine, JOIN_MS);
 	worker->engine = NULL;
+	target_remove(&worker->target);
 	backup_die_late(worker);
 	/* a thread inside a system call may still write to its frame */
 	if (joined)
@@ -324,6 +334,8 @@ set_up(Worker *worker, int32 id)
 	worker->file_places = (int) instance->params.max_open_files + SPARE_FILES;
 	worker->files = MemoryContextAllocZero(TopMemoryContext,
 										   sizeof(OpenFile) * worker->file_places);
+	worker->limbo = AllocSetContextCreate(TopMemoryContext, "ese limbo",
+										  ALLOCSET_SMALL_SIZES);
 	open_engine(worker);
 	testpoint("init.engine");
 	LWLockAcquire(instance_lock(instance), LW_EXCLUSIVE);
@@ -412,6 +424,9 @@ dispatch(Worker *worker, Call *call)
 		case OP_END:
 			backup_end(worker, call);
 			break;
+		case OP_BACKUP:
+			native_begin(worker, call);
+			break;
 		case OP_TERM:
 			serve_term(worker, call);
 			break;
@@ -477,6 +492,14 @@ reload_settings(Worker *worker)
 	testpoint_log_change(worker->instance->name);
 }
 
+/* All threads have returned: nothing is looked at any more. */
+static void
+empty_limbo(Worker *worker)
+{
+	if (worker->limbo->firstchild != NULL && eng_running(worker->engine) == 0)
+		MemoryContextDeleteChildren(worker->limbo);
+}
+
 /* One round: everything there is to do now. */
 static void
 work(Worker *worker)
@@ -487,6 +510,7 @@ work(Worker *worker)
 	backup_pursue_stop(worker);
 	undo_abandoned_begin(worker);
 	openfile_pump(worker);
+	native_pump(worker);
 	while (!worker->leaving &&
 		   (call = call_next(worker->instance)) != NULL)
 	{
@@ -494,9 +518,11 @@ work(Worker *worker)
 		backup_pursue_stop(worker);
 		undo_abandoned_begin(worker);
 		openfile_pump(worker);
+		native_pump(worker);
 		CHECK_FOR_INTERRUPTS();
 	}
 	backup_tick(worker);
+	empty_limbo(worker);
 	frame_sweep_zombies();
 }
 

@@ -1,0 +1,482 @@
+/*-------------------------------------------------------------------------
+ *
+ * native.c
+ *	  A native backup, in the worker: the whole sequence of calls, with jobs
+ *	  that write instead of clients that read.
+ *
+ * It goes through stages.  In each one the jobs take files from a common
+ * queue until it is empty; then the worker accounts for them and starts the
+ * next stage.  A data directory lacks pg_control, and archives their logs,
+ * until all else is on disk; so nothing can take an unfinished backup for a
+ * finished one, whatever becomes of the server.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "access/xlog.h"
+#include "common/file_perm.h"
+#include "storage/fd.h"
+
+#include "backup.h"
+#include "engine/jet.h"
+#include "testpoint.h"
+#include "worker_internal.h"
+
+/* Descriptors of a job: its directory, what it reads, what it writes. */
+#define JOB_FDS 3
+
+#define CONTROL_FILE "global/pg_control"
+
+static bool
+is_tar(const Worker *worker)
+{
+	return worker->instance->params.backup_format == FORMAT_TAR;
+}
+
+/* Give back a job that has parked, with what it holds. */
+static void
+release_job(NativeJob *place)
+{
+	eng_job_close(place->job);
+	if (place->stream != NULL)
+		eng_stream_free(place->stream);
+	if (place->writer != NULL)
+		eng_writer_free(place->writer);
+	close(place->target.directory);
+	for (int i = 0; i < JOB_FDS; i++)
+		ReleaseExternalFD();
+	place->stream = NULL;
+	place->writer = NULL;
+	place->in_use = false;
+}
+
+void
+native_release_jobs(Worker *worker)
+{
+	for (int i = 0; i < worker->threads; i++)
+	{
+		NativeJob  *place = &worker->native_jobs[i];
+
+		if (place->in_use && eng_job_idle(place->job))
+			release_job(place);
+	}
+}
+
+static EngIntake *
+intake_of(NativeJob *place)
+{
+	if (place->stream != NULL)
+		return &place->stream->intake;
+	return place->writer != NULL ? &place->writer->intake : NULL;
+}
+
+static bool
+acquire_fds(void)
+{
+	for (int i = 0; i < JOB_FDS; i++)
+	{
+		if (!AcquireExternalFD())
+		{
+			while (i-- > 0)
+				ReleaseExternalFD();
+			return false;
+		}
+	}
+	return true;
+}
+
+/* A place for a job, with its ring open; NULL when something is short. */
+static NativeJob *
+take_place(Worker *worker, int index)
+{
+	NativeJob  *place = &worker->native_jobs[index];
+	uint32		no_slot = 0;
+	int32		holder;
+
+	/* one may still be in a system call of a backup that was stopped */
+	if (place->in_use || !acquire_fds())
+		return NULL;
+	place->target.directory = fcntl(worker->target.directory, F_DUPFD_CLOEXEC, 0);
+	place->target.file_mode = pg_file_create_mode;
+	if (place->target.directory < 0)
+	{
+		for (int i = 0; i < JOB_FDS; i++)
+			ReleaseExternalFD();
+		return NULL;
+	}
+	memset(&place->ring, 0, sizeof(place->ring));
+	(void) ring_claim(&place->ring, RING_CLAIM_OWNER, &holder);
+	ring_open(&place->ring, (uint32) index + 1, 0, PG_INT64_MAX, &no_slot, 0);
+	place->in_use = true;
+	return place;
+}
+
+/* Pages are verified as in streams: a damaged one is copied and reported. */
+static VerifyMode
+verify_mode(Worker *worker)
+{
+	bool		verify = DataChecksumsEnabled() &&
+		!worker->backup->logs_listed &&
+		worker->instance->params.verify_checksums != VERIFY_OFF;
+
+	return verify ? VERIFY_REPORT : VERIFY_OFF;
+}
+
+/* Bind the job of a place to an archive. */
+static bool
+open_archive(Worker *worker, NativeJob *place, int number)
+{
+	Compression how = param_compression(&worker->instance->params);
+	char		name[32];
+
+	if (worker->backup->logs_listed)
+		snprintf(name, sizeof(name), "logs.tar%s", compress_suffix(how.kind));
+	else
+		snprintf(name, sizeof(name), "data.%d.tar%s", number,
+				 compress_suffix(how.kind));
+	place->stream = eng_stream_new_file(worker->backup->queue,
+										verify_mode(worker), &how,
+										&place->target, name);
+	return place->stream != NULL &&
+		eng_job_open_stream(place->job, &place->ring, place->stream);
+}
+
+static bool
+open_writer(Worker *worker, NativeJob *place)
+{
+	place->writer = eng_writer_new(worker->backup->queue, verify_mode(worker),
+								   &place->target);
+	return place->writer != NULL &&
+		eng_job_open_writer(place->job, &place->ring, place->writer);
+}
+
+/*
+ * Start the jobs of a stage; fewer when descriptors or memory are short.
+ * Returns how many there are.
+ */
+static int
+start_jobs(Worker *worker, int wanted)
+{
+	int			started = 0;
+
+	for (int i = 0; i < worker->threads && started < wanted; i++)
+	{
+		NativeJob  *place = take_place(worker, i);
+
+		if (place == NULL)
+			continue;
+		if (worker->backup->native == NATIVE_SYNC ?
+			!eng_job_open_sync(place->job, &place->ring, &place->target) :
+			is_tar(worker) ? !open_archive(worker, place, started + 1) :
+			!open_writer(worker, place))
+		{
+			release_job(place);
+			continue;
+		}
+		eng_job_start(place->job);
+		started++;
+	}
+	return started;
+}
+
+/* The files of a directory that jobs write. */
+static bool
+is_for_writers(const FileEntry *entry)
+{
+	return entry->kind != FILE_DIRECTORY &&
+		strcmp(entry->name, CONTROL_FILE) != 0;
+}
+
+/* The backup has failed: it ends, and nothing of it stays. */
+static void
+fail(Worker *worker, int error, const char *reason)
+{
+	backup_finish(worker, OUTCOME_FAILED, error, reason);
+}
+
+static void
+enter_stage(Worker *worker, NativeStage stage)
+{
+	static const char *const points[] = {
+		[NATIVE_DATABASES] = "native.databases",
+		[NATIVE_LOGS] = "native.logs",
+		[NATIVE_SYNC] = "native.sync",
+	};
+	Backup	   *backup = worker->backup;
+	BackupStatus *status = &worker->instance->backup;
+	/* one archive holds all logs, and one job syncs everything */
+	int			jobs = stage == NATIVE_SYNC ||
+		(stage == NATIVE_LOGS && is_tar(worker)) ? 1 : worker->threads;
+
+	backup->native = stage;
+	backup->files_settled = status->files_done;
+	backup->bytes_settled = status->bytes_closed;
+	testpoint(points[stage]);
+	if ((stage != NATIVE_SYNC &&
+		 !streamfile_make_queue(backup, is_tar(worker) ? NULL : is_for_writers)) ||
+		start_jobs(worker, jobs) == 0)
+		fail(worker, JET_errOutOfMemory,
+			 "memory or file descriptors were too short for a thread to write");
+}
+
+/* Directories were made before the jobs started: they count. */
+static void
+count_directories(FileList *list)
+{
+	for (int i = 0; i < list->count; i++)
+	{
+		if (list->entries[i].kind == FILE_DIRECTORY)
+			list->entries[i].status = FILE_READ;
+	}
+}
+
+/* A native backup of a kind there is, as a target allows it? */
+static bool
+refuse_native(Worker *worker, Call *call)
+{
+	const Request *request = &call->request;
+	Parameters *params = &worker->instance->params;
+	TargetError error;
+
+	if (backup_refuse_begin(worker, call))
+		return true;
+	if (params->backup_format == FORMAT_PLAIN &&
+		param_compression(params).kind != COMPRESS_NONE)
+	{
+		answer_error(&call->answer, JET_errInvalidParameter,
+					 "a native backup in plain format cannot be compressed");
+		answer_hint(&call->answer, "Set backup_format to tar, or backup_compression to none.");
+		return true;
+	}
+	if (target_check(request->path, &error) &&
+		target_make(&worker->target, request->path, worker->instance->name,
+					&error))
+		return false;
+	answer_error(&call->answer, error.jet,
+				 "cannot write a backup to \"%s\"", request->path);
+	answer_detail(&call->answer, "%c%s.", pg_toupper((unsigned char) error.text[0]),
+				  error.text + 1);
+	if (error.jet == JET_errBackupDirectoryNotEmpty)
+		answer_hint(&call->answer, "Give an empty directory, or one that does not exist yet.");
+	return true;
+}
+
+void
+native_begin(Worker *worker, Call *call)
+{
+	TargetError error;
+
+	if (refuse_native(worker, call) || !backup_start(worker, call))
+		return;
+	if (!is_tar(worker))
+	{
+		if (!target_make_directories(&worker->target, &worker->backup->attach,
+									 &error))
+		{
+			/* whoever waits for the backup is told */
+			fail(worker, error.jet, error.text);
+			return;
+		}
+		count_directories(&worker->backup->attach);
+	}
+	enter_stage(worker, NATIVE_DATABASES);
+}
+
+void
+native_publish(Worker *worker)
+{
+	BackupStatus *status = &worker->instance->backup;
+	Backup	   *backup = worker->backup;
+	uint64		files = 0;
+	uint64		bytes = 0;
+
+	if (backup->native == NATIVE_STARTING)
+		return;
+	for (int i = 0; i < worker->threads; i++)
+	{
+		EngIntake  *intake = intake_of(&worker->native_jobs[i]);
+
+		if (intake == NULL)
+			continue;
+		files += atomic_load(&intake->files_done);
+		bytes += atomic_load(&intake->bytes_done);
+	}
+	LWLockAcquire(instance_lock(worker->instance), LW_EXCLUSIVE);
+	status->files_done = backup->files_settled + (int64) files;
+	status->bytes_closed = backup->bytes_settled + (int64) bytes;
+	LWLockRelease(instance_lock(worker->instance));
+}
+
+/* The job of a place has failed: that is the end. */
+static void
+fail_job(Worker *worker, NativeJob *place)
+{
+	EngError	error = place->ring.error;
+	EngIntake  *intake = intake_of(place);
+	const char *name = intake != NULL && intake->entry != NULL ?
+		intake->entry->name : NULL;
+	char		reason[ESE_MESSAGE_LENGTH];
+
+	if (place->stream != NULL && error.writing)
+		name = place->stream->name;
+	snprintf(reason, sizeof(reason), "could not %s%s%s%s%s%s",
+			 error.writing ? "write" : "read",
+			 name != NULL ? " file \"" : " the files", name != NULL ? name : "",
+			 name != NULL ? "\"" : "", error.sys_errno != 0 ? ": " : "",
+			 error.sys_errno != 0 ? strerror(error.sys_errno) : "");
+	fail(worker, error.jet, reason);
+}
+
+/*
+ * Look after the jobs of this stage.  True when all are done; false when some
+ * run on, or the backup has ended.
+ */
+static bool
+pump_jobs(Worker *worker)
+{
+	bool		all_done = true;
+
+	for (int i = 0; i < worker->threads; i++)
+	{
+		NativeJob  *place = &worker->native_jobs[i];
+
+		if (!place->in_use)
+			continue;
+		if (atomic_load(&place->ring.state) == RING_FAILED)
+		{
+			fail_job(worker, place);
+			return false;
+		}
+		if (atomic_load(&place->ring.finished) && eng_job_idle(place->job))
+			continue;
+		all_done = false;
+		if (atomic_load(&place->ring.finished))
+			continue;
+		if (eng_job_wants_lsn_limit(place->job))
+			eng_set_lsn_limit(worker->engine, backup_current_lsn());
+		/* also one that is just about to park */
+		eng_job_start(place->job);
+	}
+	return all_done;
+}
+
+/* Account for what the jobs of a stage have written. */
+static void
+settle_stage(Worker *worker)
+{
+	BackupStatus *status = &worker->instance->backup;
+	Backup	   *backup = worker->backup;
+
+	/* damaged pages may have been found up to the end */
+	openfile_take_findings(worker);
+	LWLockAcquire(instance_lock(worker->instance), LW_EXCLUSIVE);
+	status->files_done = backup->files_settled;
+	status->bytes_closed = backup->bytes_settled;
+	LWLockRelease(instance_lock(worker->instance));
+	for (int i = 0; i < worker->threads; i++)
+	{
+		EngIntake  *intake = intake_of(&worker->native_jobs[i]);
+
+		if (intake != NULL)
+			(void) streamfile_settle(worker, intake, SETTLE_ALL, NULL);
+	}
+	native_release_jobs(worker);
+}
+
+/* Pages may be damaged, but a file that is not in the copy is too much. */
+static bool
+is_complete(Worker *worker)
+{
+	FileList   *list = worker->backup->logs_listed ? &worker->backup->logs :
+		&worker->backup->attach;
+
+	for (int i = 0; worker->backup->failed_files > 0 && i < list->count; i++)
+	{
+		FileEntry  *entry = &list->entries[i];
+		char		reason[ESE_MESSAGE_LENGTH];
+
+		if (entry->status != FILE_FAILED || entry->damaged)
+			continue;
+		snprintf(reason, sizeof(reason), "could not open file \"%s\"",
+				 entry->name);
+		fail(worker, JET_errFileAccessDenied, reason);
+		return false;
+	}
+	return true;
+}
+
+/* Everything is on disk: the backup begins to be one. */
+static void
+complete(Worker *worker)
+{
+	Backup	   *backup = worker->backup;
+	FileEntry  *control = NULL;
+	TargetError error;
+	char		reason[ESE_MESSAGE_LENGTH];
+	int			result;
+
+	if (!is_tar(worker))
+		control = filelist_find(&backup->logs, CONTROL_FILE);
+	if (!target_complete(&worker->target, control, &error))
+	{
+		fail(worker, error.jet, error.text);
+		return;
+	}
+	if (control != NULL)
+	{
+		control->status = FILE_READ;
+		worker->instance->backup.files_done++;
+		worker->instance->backup.bytes_closed += control->size;
+	}
+	result = backup_judge(worker, reason, sizeof(reason));
+	backup_finish(worker, backup_outcome_of(result), result, reason);
+}
+
+void
+native_pump(Worker *worker)
+{
+	Backup	   *backup = worker->backup;
+
+	if (backup == NULL || backup->native <= NATIVE_STARTING)
+	{
+		native_release_jobs(worker);
+		return;
+	}
+	if (backup->engine_stopped || !pump_jobs(worker))
+		return;
+	if (backup->native == NATIVE_SYNC)
+	{
+		native_release_jobs(worker);
+		complete(worker);
+		return;
+	}
+	settle_stage(worker);
+	if (!is_complete(worker))
+		return;
+	if (backup->native == NATIVE_LOGS)
+		enter_stage(worker, NATIVE_SYNC);
+	else if (loglist_roll(worker))
+	{
+		worker_show_activity(worker);
+		enter_stage(worker, NATIVE_LOGS);
+	}
+}
+
+void
+native_close(Worker *worker, bool keep)
+{
+	for (int i = 0; i < worker->threads; i++)
+	{
+		if (worker->native_jobs[i].in_use)
+			ring_close(&worker->native_jobs[i].ring);
+	}
+	native_release_jobs(worker);
+	if (keep)
+		target_close(&worker->target);
+	else
+		target_remove(&worker->target);
+}

@@ -1,0 +1,376 @@
+/*-------------------------------------------------------------------------
+ *
+ * target.c
+ *	  The directory that a native backup is written to.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/file_perm.h"
+#include "miscadmin.h"
+#include "storage/fd.h"
+
+#include "engine/jet.h"
+#include "target.h"
+#include "testpoint.h"
+
+int
+target_jet_error(int sys_errno)
+{
+	switch (sys_errno)
+	{
+		case ENOSPC:
+		case EDQUOT:
+			return JET_errDiskFull;
+		case ENOENT:
+		case ENOTDIR:
+		case ELOOP:
+		case ENAMETOOLONG:
+			return JET_errInvalidPath;
+		case EEXIST:
+		case ENOTEMPTY:
+			return JET_errBackupDirectoryNotEmpty;
+		case EACCES:
+		case EPERM:
+		case EROFS:
+			return JET_errFileAccessDenied;
+		default:
+			return JET_errDiskIO;
+	}
+}
+
+/* Fill in an error; always false. */
+static bool
+fail(TargetError *error, int jet, const char *format,...) pg_attribute_printf(3, 4);
+
+static bool
+fail(TargetError *error, int jet, const char *format,...)
+{
+	va_list		args;
+
+	error->jet = jet;
+	va_start(args, format);
+	vsnprintf(error->text, sizeof(error->text), format, args);
+	va_end(args);
+	return false;
+}
+
+/* The same for an errno. */
+static bool
+fail_errno(TargetError *error, const char *what, const char *path)
+{
+	int			sys_errno = errno;
+
+	return fail(error, target_jet_error(sys_errno), "could not %s \"%s\": %s",
+				what, path, strerror(sys_errno));
+}
+
+/* What identifies a directory, whatever it is called. */
+typedef struct DirectoryId
+{
+	dev_t		device;
+	ino_t		inode;
+} DirectoryId;
+
+static bool
+identify(const char *path, DirectoryId *id)
+{
+	struct stat st;
+
+	if (stat(path, &st) != 0)
+		return false;
+	id->device = st.st_dev;
+	id->inode = st.st_ino;
+	return true;
+}
+
+/* Does the path lie in this directory of the cluster, or is it that? */
+static bool
+lies_in(const char *path, const char *directory)
+{
+	DirectoryId inside;
+	DirectoryId outside;
+	char		up[MAXPGPATH];
+
+	if (!identify(directory, &outside))
+		return false;
+	strlcpy(up, path, sizeof(up));
+	for (;;)
+	{
+		if (identify(up, &inside) && inside.device == outside.device &&
+			inside.inode == outside.inode)
+			return true;
+		if (strcmp(up, "/") == 0)
+			return false;
+		get_parent_directory(up);
+		if (up[0] == '\0')
+			strcpy(up, "/");
+	}
+}
+
+/*
+ * Does it lie in the data directory, its WAL or a tablespace?  The path is
+ * resolved as far as it exists, so that no link hides where it leads.
+ */
+static bool
+lies_in_cluster(const char *path)
+{
+	DIR		   *directory;
+	struct dirent *de;
+	bool		inside = lies_in(path, DataDir) || lies_in(path, "pg_wal");
+
+	directory = AllocateDir("pg_tblspc");
+	while (!inside && (de = ReadDir(directory, "pg_tblspc")) != NULL)
+	{
+		char		tablespace[MAXPGPATH];
+
+		if (strspn(de->d_name, "0123456789") != strlen(de->d_name))
+			continue;
+		snprintf(tablespace, sizeof(tablespace), "pg_tblspc/%s", de->d_name);
+		inside = lies_in(path, tablespace);
+	}
+	FreeDir(directory);
+	return inside;
+}
+
+/* Is the directory there, and empty?  An absent one is as good. */
+static bool
+check_empty(const char *path, TargetError *error)
+{
+	struct dirent *de;
+	struct stat st;
+	DIR		   *directory;
+	bool		good = true;
+
+	if (stat(path, &st) != 0)
+		return errno == ENOENT ? true : fail_errno(error, "access", path);
+	if (!S_ISDIR(st.st_mode))
+		return fail(error, JET_errInvalidPath, "\"%s\" is not a directory", path);
+	directory = AllocateDir(path);
+	if (directory == NULL)
+		return fail_errno(error, "open directory", path);
+	while (good && (de = ReadDir(directory, path)) != NULL)
+	{
+		if (strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0)
+			good = fail(error, JET_errBackupDirectoryNotEmpty,
+						"directory \"%s\" is not empty: it contains \"%s\"",
+						path, de->d_name);
+	}
+	FreeDir(directory);
+	return good;
+}
+
+bool
+target_check(const char *path, TargetError *error)
+{
+	char		parent[MAXPGPATH];
+	char		resolved[PATH_MAX];
+	struct stat st;
+
+	strlcpy(parent, path, sizeof(parent));
+	if (stat(path, &st) != 0)
+		get_parent_directory(parent);
+	if (parent[0] == '\0')
+		strcpy(parent, "/");
+	if (realpath(parent, resolved) == NULL)
+		return fail_errno(error, "access directory", parent);
+	if (strlen(resolved) >= MAXPGPATH)
+		return fail(error, JET_errInvalidPath, "path \"%s\" is too long", path);
+	if (lies_in_cluster(resolved))
+		return fail(error, JET_errInvalidPath,
+					"\"%s\" lies in the data directory or in a tablespace", path);
+	return check_empty(path, error);
+}
+
+/* Write a small file and make it durable. */
+static bool
+write_file(Target *target, const char *name, const char *bytes, size_t length,
+		   TargetError *error)
+{
+	int			fd = openat(target->directory, name,
+							O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+							pg_file_create_mode);
+	bool		good;
+
+	if (fd < 0)
+		return fail_errno(error, "create file", name);
+	errno = ENOSPC;				/* unless write() says something else */
+	good = write(fd, bytes, length) == (ssize_t) length && fsync(fd) == 0;
+	if (!good)
+		(void) fail_errno(error, "write file", name);
+	close(fd);
+	return good;
+}
+
+static bool
+open_directory(Target *target, const char *path, TargetError *error)
+{
+	struct stat st;
+
+	target->made = mkdir(path, pg_dir_create_mode) == 0;
+	if (!target->made && errno != EEXIST)
+		return fail_errno(error, "create directory", path);
+	target->directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	/* the server starts only in a directory with the right mode */
+	if (target->directory < 0 || fstat(target->directory, &st) != 0 ||
+		fchmod(target->directory, pg_dir_create_mode) != 0)
+	{
+		(void) fail_errno(error, "open directory", path);
+		if (target->directory >= 0)
+			close(target->directory);
+		if (target->made)
+			rmdir(path);
+		return false;
+	}
+	target->mode_before = st.st_mode & 07777;
+	ReserveExternalFD();
+	strlcpy(target->path, path, sizeof(target->path));
+	target->in_use = true;
+	return true;
+}
+
+bool
+target_make(Target *target, const char *path, const char *instance_name,
+			TargetError *error)
+{
+	char	   *text = psprintf("A backup by instance \"%s\" is being written here, or was when its server ended.\n"
+								"While this file is there, it is not a backup.\n",
+								instance_name);
+
+	if (!open_directory(target, path, error))
+		return false;
+	/* who else has chosen this directory meanwhile, was first */
+	if (write_file(target, TARGET_MARKER, text, strlen(text), error))
+		return true;
+	target_close(target);
+	if (target->made)
+		rmdir(path);
+	else
+		(void) chmod(path, target->mode_before);
+	return false;
+}
+
+bool
+target_make_directories(Target *target, const FileList *list,
+						TargetError *error)
+{
+	for (int i = 0; i < list->count; i++)
+	{
+		const FileEntry *entry = &list->entries[i];
+
+		CHECK_FOR_INTERRUPTS();
+		if (entry->kind == FILE_DIRECTORY &&
+			mkdirat(target->directory, entry->name, pg_dir_create_mode) != 0)
+			return fail_errno(error, "create directory", entry->name);
+	}
+	return true;
+}
+
+/* Make the directory that holds a file durable. */
+static bool
+sync_parent(Target *target, const char *name, TargetError *error)
+{
+	char		parent[MAXPGPATH];
+	int			fd;
+	bool		good;
+
+	strlcpy(parent, name, sizeof(parent));
+	get_parent_directory(parent);
+	fd = openat(target->directory, parent[0] ? parent : ".",
+				O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	good = fd >= 0 && fsync(fd) == 0;
+	if (!good)
+		(void) fail_errno(error, "sync directory of", name);
+	if (fd >= 0)
+		close(fd);
+	return good;
+}
+
+bool
+target_complete(Target *target, const FileEntry *last, TargetError *error)
+{
+	if (last != NULL &&
+		(!write_file(target, last->name, last->contents, last->size, error) ||
+		 !sync_parent(target, last->name, error)))
+		return false;
+	testpoint("native.complete");
+	if (unlinkat(target->directory, TARGET_MARKER, 0) != 0)
+		return fail_errno(error, "remove file", TARGET_MARKER);
+	return sync_parent(target, TARGET_MARKER, error);
+}
+
+void
+target_close(Target *target)
+{
+	if (!target->in_use)
+		return;
+	close(target->directory);
+	ReleaseExternalFD();
+	target->in_use = false;
+}
+
+/*
+ * One pass over a directory; returns how much of it was removed.  What
+ * cannot be removed is reported.
+ */
+static int
+remove_entries(const char *path)
+{
+	DIR		   *directory = AllocateDir(path);
+	struct dirent *de;
+	int			removed = 0;
+
+	while ((de = ReadDirExtended(directory, path, LOG)) != NULL)
+	{
+		char		inside[MAXPGPATH];
+		struct stat st;
+		bool		good;
+
+		CHECK_FOR_INTERRUPTS();
+		if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0 ||
+			strcmp(de->d_name, TARGET_MARKER) == 0)
+			continue;
+		snprintf(inside, sizeof(inside), "%s/%s", path, de->d_name);
+		if (lstat(inside, &st) == 0 && S_ISDIR(st.st_mode))
+		{
+			while (remove_entries(inside) > 0)
+				;
+			good = rmdir(inside) == 0;
+		}
+		else
+			good = unlink(inside) == 0;
+		if (good)
+			removed++;
+		else
+			ereport(LOG,
+					(errcode_for_file_access(),
+					 errmsg("could not remove \"%s\": %m", inside)));
+	}
+	FreeDir(directory);
+	return removed;
+}
+
+void
+target_remove(Target *target)
+{
+	if (!target->in_use)
+		return;
+	testpoint("native.remove");
+	/* a file system may pass over entries while others are removed */
+	while (remove_entries(target->path) > 0)
+		;
+	/* until now nothing here looks like a backup */
+	(void) unlinkat(target->directory, TARGET_MARKER, 0);
+	if (!target->made)
+		(void) fchmod(target->directory, target->mode_before);
+	else if (rmdir(target->path) != 0 && errno != ENOENT)
+		ereport(LOG,
+				(errcode_for_file_access(),
+				 errmsg("could not remove \"%s\": %m", target->path)));
+	target_close(target);
+}

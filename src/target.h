@@ -1,0 +1,64 @@
+/*-------------------------------------------------------------------------
+ *
+ * target.h
+ *	  The directory that a native backup is written to.
+ *
+ * From the first moment to the last it holds a marker file, which says that
+ * what lies beside it is no backup.  A directory that is given up is left as
+ * it was found: absent or empty.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ESE_TARGET_H
+#define ESE_TARGET_H
+
+#include "filelist.h"
+#include "shared.h"
+
+#define TARGET_MARKER "ese_backup_incomplete"
+
+typedef struct Target
+{
+	bool		in_use;
+	bool		made;			/* the directory was not there before */
+	mode_t		mode_before;	/* else: its mode then */
+	int			directory;		/* descriptor */
+	char		path[MAXPGPATH];
+} Target;
+
+/* Why something about a target failed. */
+typedef struct TargetError
+{
+	int			jet;			/* JetErr */
+	char		text[ESE_MESSAGE_LENGTH];
+} TargetError;
+
+/* The JET error of an errno that came from writing. */
+extern int	target_jet_error(int sys_errno);
+
+/*
+ * May a backup be written there?  Absolute, absent (its parent is there) or
+ * an empty directory, not within the cluster.  False and *error if not.
+ */
+extern bool target_check(const char *path, TargetError *error);
+
+/* Make it, with its marker. */
+extern bool target_make(Target *target, const char *path,
+						const char *instance_name, TargetError *error);
+
+/* Make the directories of a list, which is sorted by name. */
+extern bool target_make_directories(Target *target, const FileList *list,
+									TargetError *error);
+
+/*
+ * The last steps, when everything else is on disk: a file that makes the
+ * backup usable (NULL for none), and the end of the marker.
+ */
+extern bool target_complete(Target *target, const FileEntry *last,
+							TargetError *error);
+
+/* Close it; and, to give it up, remove all that is in it. */
+extern void target_close(Target *target);
+extern void target_remove(Target *target);
+
+#endif							/* ESE_TARGET_H */

@@ -1,0 +1,263 @@
+/*-------------------------------------------------------------------------
+ *
+ * waiter.c
+ *	  SQL functions of native backups: begin one, wait for its end.
+ *
+ * The backup is the worker's.  A session that waits for it may vanish; only
+ * when its user cancels the wait, the backup is stopped.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_authid.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "client.h"
+#include "compat.h"
+#include "engine/jet.h"
+#include "instance.h"
+#include "report.h"
+#include "stop.h"
+
+/* How long a wait sleeps at most before it looks again. */
+#define WAIT_STEP_MS 1000
+
+PGDLLEXPORT Datum ese_backup_instance(PG_FUNCTION_ARGS);
+PGDLLEXPORT Datum ese_wait_backup(PG_FUNCTION_ARGS);
+
+PG_FUNCTION_INFO_V1(ese_backup_instance);
+PG_FUNCTION_INFO_V1(ese_wait_backup);
+
+/* Whoever has the server write files may overwrite what it trusts. */
+static void
+check_write_privilege(void)
+{
+	if (!superuser() &&
+		!has_privs_of_role(GetUserId(), ROLE_PG_WRITE_SERVER_FILES))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to write a backup on the server"),
+				 errhint("Grant pg_write_server_files to the role.")));
+}
+
+static void
+refuse_path(const char *path, const char *why)
+{
+	ereport(ERROR,
+			(jet_errcode(JET_errInvalidPath),
+			 errmsg("cannot write a backup to \"%s\"", path),
+			 jet_errdetail(JET_errInvalidPath, why)));
+}
+
+/* Names below the directory need room as well. */
+#define MAX_PATH (MAXPGPATH / 2)
+
+static void
+set_path(Request *request, FunctionCallInfo fcinfo, int arg)
+{
+	char	   *path;
+
+	if (PG_ARGISNULL(arg))
+		refuse_parameter("the path is null");
+	path = text_to_cstring(PG_GETARG_TEXT_PP(arg));
+	if (strlen(path) >= MAX_PATH)
+		refuse_path(path, psprintf("It is longer than %d bytes.", MAX_PATH - 1));
+	canonicalize_path(path);
+	if (!is_absolute_path(path))
+		refuse_path(path, "It is not an absolute path.");
+	if (strpbrk(path, "\r\n") != NULL)
+		refuse_path(path, "It contains a line break.");
+	strlcpy(request->path, path, sizeof(request->path));
+}
+
+static bool
+is_open(EseInstance *instance, int64 backup)
+{
+	bool		open;
+
+	LWLockAcquire(instance_lock(instance), LW_SHARED);
+	open = instance->backup.protocol.phase != PHASE_NONE &&
+		instance->backup.row.backup_id == backup;
+	LWLockRelease(instance_lock(instance));
+	return open;
+}
+
+/* Sleep until the backup has ended (true) or the time is up. */
+static bool
+sleep_until_end(EseInstance *instance, int64 backup, TimestampTz until)
+{
+	bool		open;
+
+	ConditionVariablePrepareToSleep(&instance->changed);
+	while ((open = is_open(instance, backup)))
+	{
+		long		step = WAIT_STEP_MS;
+
+		if (until != DT_NOEND)
+			step = Min(step, TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+															 until));
+		if (step <= 0)
+			break;
+		ConditionVariableTimedSleep(&instance->changed, step,
+									compat_wait_event("EseBackup"));
+	}
+	ConditionVariableCancelSleep();
+	return !open;
+}
+
+/* Was it the user who cancelled, and not a timeout or a conflict? */
+static bool
+is_users_cancel(void)
+{
+	MemoryContext caller = MemoryContextSwitchTo(TopTransactionContext);
+	ErrorData  *error = CopyErrorData();
+	bool		cancel = error->sqlerrcode == ERRCODE_QUERY_CANCELED &&
+		error->message_id != NULL &&
+		strcmp(error->message_id, "canceling statement due to user request") == 0;
+
+	FreeErrorData(error);
+	MemoryContextSwitchTo(caller);
+	return cancel;
+}
+
+/* The same, but who cancels it stops a native backup. */
+static bool
+wait_until_end(EseInstance *instance, int64 backup, TimestampTz until)
+{
+	char	   *user = GetUserNameFromId(GetUserId(), false);
+	volatile bool ended = false;
+	int64		stopped;
+
+	PG_TRY();
+	{
+		ended = sleep_until_end(instance, backup, until);
+	}
+	PG_CATCH();
+	{
+		if (instance->backup.row.location[0] != '\0' && is_users_cancel())
+			(void) stop_request(instance, backup, CAUSE_USER,
+								JET_errBackupAbortByServer, user,
+								"the wait for it was cancelled", &stopped);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	return ended;
+}
+
+/* Raise the error of a backup that has not ended well. */
+static void
+report_end(EseInstance *instance, int64 backup)
+{
+	HistoryRow	row;
+	int			error;
+
+	if (!history_find(instance->id, backup, &row))
+		stop_refuse_other_backup(instance, backup);
+	error = (int) row.error_number;
+	if (error == JET_errSuccess)
+		return;
+	ereport(ERROR,
+			(jet_errcode(error),
+			 errmsg("backup %lld of instance \"%s\" is not usable: %s",
+					(long long) backup, instance->name,
+					row.reason[0] ? row.reason : history_status_name(row.status)),
+			 jet_errdetail(error, NULL),
+			 error == JET_errReadVerifyFailure && row.location[0] != '\0' ?
+			 errhint("The copy was kept in \"%s\"; the view ese_checksum_failure lists the damaged pages.",
+					 row.location) : 0));
+}
+
+/* ese_backup_instance(instance, path, grbit, wait, label) → integer */
+Datum
+ese_backup_instance(PG_FUNCTION_ARGS)
+{
+	EseInstance *instance = instance_get_running(fcinfo, 0);
+	Request		request = {.operation = OP_BACKUP};
+	Answer		answer;
+
+	client_check_read_privilege();
+	check_write_privilege();
+	set_path(&request, fcinfo, 1);
+	if (PG_ARGISNULL(2))
+		refuse_parameter("the options are null");
+	request.grbit = PG_GETARG_INT32(2);
+	client_set_label(&request, fcinfo, 4);
+	client_describe(&request.client);
+	instance_refuse_starting(instance);
+	call_execute(instance, &request, &answer, NULL);
+	if (PG_ARGISNULL(3) || PG_GETARG_BOOL(3))
+	{
+		(void) wait_until_end(instance, answer.backup, DT_NOEND);
+		report_end(instance, answer.backup);
+	}
+	PG_RETURN_INT32(JET_errSuccess);
+}
+
+/* When a wait of so long ends. */
+static TimestampTz
+deadline(FunctionCallInfo fcinfo, int arg)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz until;
+
+	if (PG_ARGISNULL(arg))
+		return DT_NOEND;
+	until = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+													TimestampTzGetDatum(now),
+													PG_GETARG_DATUM(arg)));
+	if (until < now)
+		refuse_parameter("the timeout must not be negative");
+	return until;
+}
+
+/* The backup to wait for: the one named, the open one, or the last one. */
+static int64
+choose_backup(EseInstance *instance, FunctionCallInfo fcinfo, int arg)
+{
+	int64		backup = client_backup_argument(fcinfo, arg);
+	HistoryRow	row;
+
+	if (backup != 0)
+		return backup;
+	LWLockAcquire(instance_lock(instance), LW_SHARED);
+	if (instance->backup.protocol.phase != PHASE_NONE)
+		backup = instance->backup.row.backup_id;
+	LWLockRelease(instance_lock(instance));
+	if (backup != 0)
+		return backup;
+	if (!history_find(instance->id, 0, &row))
+		ereport(ERROR,
+				(jet_errcode(JET_errNoBackup),
+				 errmsg("instance \"%s\" has no backup", instance->name),
+				 jet_errdetail(JET_errNoBackup, NULL)));
+	return row.backup_id;
+}
+
+/* CALL ese_wait_backup(instance, backup, timeout) */
+Datum
+ese_wait_backup(PG_FUNCTION_ARGS)
+{
+	EseInstance *instance = instance_get(fcinfo, 0);
+	int64		backup = choose_backup(instance, fcinfo, 1);
+	TimestampTz until = deadline(fcinfo, 2);
+
+	if (!client_leave_snapshot(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("ese_wait_backup cannot be called in a transaction block"),
+				 errdetail("Its snapshot would hold back VACUUM until the backup has ended.")));
+	if (!wait_until_end(instance, backup, until))
+		ereport(ERROR,
+				(errcode(ERRCODE_QUERY_CANCELED),
+				 errmsg("backup %lld of instance \"%s\" has not ended in time",
+						(long long) backup, instance->name),
+				 errdetail("It goes on.")));
+	report_end(instance, backup);
+	PG_RETURN_VOID();
+}
