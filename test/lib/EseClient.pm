@@ -80,34 +80,13 @@ sub read_file
 sub read_files
 {
 	my ($dsn, $instance, $directory, $sessions, @names) = @_;
-	my @children;
-
-	for my $session (0 .. $sessions - 1)
-	{
-		my $pid = fork() // die "fork: $!";
-		if ($pid == 0)
+	in_parallel($dsn, $sessions, sub {
+		my ($dbh, $session) = @_;
+		for (my $i = $session; $i < @names; $i += $sessions)
 		{
-			my $ok = eval {
-				my $dbh = connect_to($dsn);
-				for (my $i = $session; $i < @names; $i += $sessions)
-				{
-					read_file($dbh, $instance, $names[$i], $directory);
-				}
-				$dbh->disconnect;
-				1;
-			};
-			print STDERR $@ unless $ok;
-			POSIX::_exit($ok ? 0 : 1);
+			read_file($dbh, $instance, $names[$i], $directory);
 		}
-		push @children, $pid;
-	}
-	my $failed = 0;
-	for my $pid (@children)
-	{
-		waitpid($pid, 0);
-		$failed++ if $? != 0;
-	}
-	die "$failed of $sessions sessions failed\n" if $failed;
+	});
 	return;
 }
 
@@ -133,8 +112,69 @@ sub list_attached
 	return @files;
 }
 
-# A whole backup; dies unless it is good.  Options: sessions, label, between
-# (called between the two phases).
+# The command that extracts a stream from its input.
+sub untar_command
+{
+	my ($dbh, $instance, $directory) = @_;
+	my $compression = value($dbh, "SELECT ese_get_system_parameter(?, 'backup_compression')", $instance);
+	my $untar = "tar -C '$directory' -xf -";
+	return $compression =~ /^lz4/ ? "lz4 -dcq | $untar" : $compression =~ /^zstd/ ? "zstd -dcq | $untar" : $untar;
+}
+
+# Read one stream into $directory.
+sub read_stream
+{
+	my ($dbh, $instance, $directory) = @_;
+	my $handle = value($dbh, 'SELECT ese_open_stream_instance(?)', $instance);
+	open(my $tar, '|-', untar_command($dbh, $instance, $directory)) or die "tar: $!\n";
+	binmode($tar);
+	$dbh->do("CALL ese_copy_stream($instance, $handle)");
+	my $data = '';
+	while ($dbh->pg_getcopydata($data) >= 0)
+	{
+		print $tar $data or die "tar: $!\n";
+	}
+	close($tar) or die "tar failed\n";
+	value($dbh, 'SELECT ese_close_file_instance(?, ?)', $instance, $handle);
+	return;
+}
+
+# Run a function in so many processes, each with a session of its own; dies
+# when one fails.
+sub in_parallel
+{
+	my ($dsn, $sessions, $work) = @_;
+	my @children;
+
+	for my $session (0 .. $sessions - 1)
+	{
+		my $pid = fork() // die "fork: $!";
+		if ($pid == 0)
+		{
+			my $ok = eval {
+				my $dbh = connect_to($dsn);
+				$work->($dbh, $session);
+				$dbh->disconnect;
+				1;
+			};
+			print STDERR $@ unless $ok;
+			POSIX::_exit($ok ? 0 : 1);
+		}
+		push @children, $pid;
+	}
+	my $failed = 0;
+	for my $pid (@children)
+	{
+		waitpid($pid, 0);
+		$failed++ if $? != 0;
+	}
+	die "$failed of $sessions sessions failed\n" if $failed;
+	return;
+}
+
+# A whole backup; dies unless it is good.  Options: sessions, label, streams
+# (read by streams), listed and between (called before and between the two
+# phases).
 sub backup
 {
 	my ($dsn, $instance, $directory, %options) = @_;
@@ -148,11 +188,15 @@ sub backup
 	my $id = value($dbh, 'SELECT ese_backup_id(?)', $instance);
 	my @files = list_attached($dbh, $instance, $directory);
 	$options{listed}->($dbh, \@files) if $options{listed};
-	read_files($dsn, $instance, $directory, $sessions, @files);
+	my $read = sub {
+		return read_files($dsn, $instance, $directory, $sessions, @_) if !$options{streams};
+		return in_parallel($dsn, $sessions, sub { read_stream($_[0], $instance, $directory) });
+	};
+	$read->(@files);
 	$options{between}->($dbh) if $options{between};
 	my $logs = $dbh->selectcol_arrayref(
 		'SELECT file_name FROM ese_get_log_info_instance(?)', undef, $instance);
-	read_files($dsn, $instance, $directory, $sessions, @$logs);
+	$read->(@$logs);
 	value($dbh, 'SELECT ese_check(ese_end_external_backup_instance(?))', $instance);
 	$dbh->disconnect;
 	return $id;

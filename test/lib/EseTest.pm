@@ -6,13 +6,26 @@ use warnings;
 
 use Exporter 'import';
 use EseClient;
+use POSIX ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(
   new_node dsn start_instance fails_with error_of wait_for nothing_held
-  restore_and_check is_good_restore set_test_points);
+  restore_and_check is_good_restore set_test_points take_backup last_row @WAYS);
+
+# Every way to take a backup: file by file, by streams, or by the server; each
+# with its parameters.
+our @WAYS = (
+	{ name => 'by files' },
+	{ name => 'by streams', streams => 1 },
+	{ name => 'by streams, lz4', streams => 1, compression => 'lz4' },
+	{ name => 'by streams, zstd', streams => 1, compression => 'zstd:1' },
+	{ name => 'native', native => 1 },
+	{ name => 'native, tar', native => 1, format => 'tar' },
+	{ name => 'native, tar, lz4', native => 1, format => 'tar', compression => 'lz4' },
+	{ name => 'native, tar, zstd', native => 1, format => 'tar', compression => 'zstd:1' });
 
 # A running node with the extension.  Options: conf (text), initdb (list).
 sub new_node
@@ -139,6 +152,86 @@ sub nothing_held
 		push @held, 'backup mode' if $plan =~ /fpi=/;
 	}
 	return is("@held", '', $name);
+}
+
+# Extract what a native backup in tar format has written.
+sub extract
+{
+	my ($from, $directory) = @_;
+	mkdir($directory, 0700);
+	for my $archive (glob("'$from/*'"))
+	{
+		my $unpack = $archive =~ /\.lz4$/ ? 'lz4 -dcq' : $archive =~ /\.zst$/ ? 'zstd -dcq' : 'cat';
+		system("$unpack '$archive' | tar -C '$directory' -xf -") == 0 or die "could not extract $archive\n";
+	}
+	return;
+}
+
+# Run a hook while the worker waits at a point of a native backup.
+sub at_point
+{
+	my ($node, $offset, $point, $next, $hook, $dbh) = @_;
+	$node->wait_for_log(qr/waiting at test point "\Q$point\E"/, $offset);
+	$hook->($dbh, []) if $hook;
+	set_points_while_waiting($node, $next);
+	return;
+}
+
+# A worker that waits at a test point reads the settings, but says nothing.
+sub set_points_while_waiting
+{
+	my ($node, $points) = @_;
+	$node->safe_psql('postgres', "ALTER SYSTEM SET ese.test_points = '$points'");
+	$node->safe_psql('postgres', 'SELECT pg_reload_conf()');
+	return;
+}
+
+sub native_backup
+{
+	my ($node, $id, $directory, %options) = @_;
+	my $dbh = EseClient::connect_to(dsn($node));
+	my $hooks = $options{listed} || $options{between};
+	my $offset = -s $node->logfile;
+	my $label = $dbh->quote($options{label} // 'test');
+	set_test_points($node, 'native.databases=wait') if $hooks;
+	my $target = $options{format} ? "$directory.tar" : $directory;
+	my $child = fork() // die;
+	if ($child == 0)
+	{
+		my $ok = eval {
+			EseClient::value(EseClient::connect_to(dsn($node)), "SELECT ese_backup_instance($id, '$target', label => $label)");
+			1;
+		};
+		print STDERR $@ unless $ok;
+		POSIX::_exit($ok ? 0 : 1);
+	}
+	if ($hooks)
+	{
+		at_point($node, $offset, 'native.databases', 'logs.stop=wait', $options{listed}, $dbh);
+		at_point($node, $offset, 'logs.stop', '', $options{between}, $dbh);
+	}
+	waitpid($child, 0);
+	die "the backup failed\n" if $? != 0;
+	extract($target, $directory) if $options{format};
+	return EseClient::value($dbh, "SELECT max(backup_id) FROM ese_backup_history WHERE instance_id = $id");
+}
+
+# A backup in one of @WAYS; dies unless it is good.  Options as of
+# EseClient::backup(); a hook of a native one cannot call the worker.
+sub take_backup
+{
+	my ($way, $node, $id, $directory, %options) = @_;
+	my %parameters = (backup_format => $way->{format} // 'plain', backup_compression => $way->{compression} // 'none');
+	$node->safe_psql('postgres', "SELECT ese_set_system_parameter($id, '$_', '$parameters{$_}')") for keys %parameters;
+	return native_backup($node, $id, $directory, %$way, %options) if $way->{native};
+	return EseClient::backup(dsn($node), $id, $directory, sessions => 2, %$way, %options);
+}
+
+# Columns of the newest row of the history.
+sub last_row
+{
+	my ($node, $columns) = @_;
+	return $node->safe_psql('postgres', "SELECT $columns FROM ese_backup_history ORDER BY backup_id DESC LIMIT 1");
 }
 
 # Start a server on a backup, as the README says.
