@@ -46,8 +46,12 @@ answer_in_progress(EseInstance *instance, Answer *answer)
 	answer_detail(answer, "Backup %lld, label \"%s\", was begun by %s at %s.",
 				  (long long) row->backup_id, row->label, row->begun_by,
 				  timestamptz_to_str(row->started_at));
-	answer_hint(answer, "End it with ese_end_external_backup_instance(%d) first.",
-				instance->id);
+	if (row->location[0] != '\0')
+		answer_hint(answer, "It ends by itself; CALL ese_wait_backup(%d) waits for it.",
+					instance->id);
+	else
+		answer_hint(answer, "End it with ese_end_external_backup_instance(%d) first.",
+					instance->id);
 }
 
 static bool

@@ -233,9 +233,13 @@ add_manifest(Worker *worker)
 	manifest_begin(&manifest, COMPAT_MANIFEST_VERSION, GetSystemIdentifier());
 	for (int i = 0; i < backup->attach.count; i++)
 	{
-		if (backup->attach.entries[i].status == FILE_READ &&
-			backup->attach.entries[i].kind != FILE_DIRECTORY)
-			add_to_manifest(&manifest, &backup->attach.entries[i]);
+		FileEntry  *entry = &backup->attach.entries[i];
+
+		/* a damaged file is in the copy all the same */
+		if (entry->kind != FILE_DIRECTORY &&
+			(entry->status == FILE_READ ||
+			 (entry->status == FILE_FAILED && entry->damaged)))
+			add_to_manifest(&manifest, entry);
 	}
 	for (int i = 0; i < backup->logs.count; i++)
 	{

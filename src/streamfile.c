@@ -254,6 +254,7 @@ streamfile_settle(Worker *worker, EngIntake *intake, uint64 limit,
 		if (member->end > limit && entry == unreadable)
 		{
 			entry->status = FILE_FAILED;
+			entry->damaged = false;
 			backup_note_failure(worker, entry, JET_errDiskIO);
 			backup->queue_settled++;
 			continue;
