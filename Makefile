@@ -42,6 +42,7 @@ OBJS = \
 	src/history.o \
 	src/instance.o \
 	src/loglist.o \
+	src/message.o \
 	src/native.o \
 	src/openfile.o \
 	src/param.o \
@@ -153,9 +154,10 @@ check-tap:
 		TESTDIR="$(CURDIR)" PGPORT=65432 \
 		prove --timer -I $(PGXS_DIR)/src/test/perl -I test/lib $(PROVE_FLAGS) $(PROVE_TESTS)
 
-# ---- benchmarks: one table; BENCH="--scale 100 --runs 3" for a smaller one
+# ---- benchmarks; BENCH="--scale 100 --runs 3" for less, BENCH=--help
 
-bench: setup
+bench:
+	@dev/setup.sh pgbackrest
 	@$(MAKE) --no-print-directory all >/dev/null
 	@$(SUDO) $(MAKE) --no-print-directory install >/dev/null
 	@dev/unprivileged.sh perl -Itest/lib test/bench/bench.pl $(BENCH)

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Install the Debian packages that building and testing needs, unless they
-# are there already.  Needs root, or sudo, only when one is missing.
+# Install the Debian packages that building and testing needs, and those given
+# as arguments, unless they are there already.  Needs root, or sudo, only when
+# one is missing.
 set -eu
 
 packages="
@@ -13,7 +14,7 @@ packages="
 # the sanitizers' run-time libraries come with gcc itself
 
 missing=
-for package in $packages; do
+for package in $packages "$@"; do
 	case $(dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null) in
 		ii*) ;;
 		*) missing="$missing $package" ;;

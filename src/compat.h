@@ -13,7 +13,6 @@
 #if PG_VERSION_NUM >= 160000
 #include "access/xlogbackup.h"
 #endif
-#include "libpq/libpq.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "replication/slot.h"
@@ -140,29 +139,8 @@ compat_report_checksum_failure(Oid database)
 	pgstat_report_checksum_failures_in_db(database, 1);
 }
 
-/*
- * Write all bytes to the client's socket, past libpq's buffer, which must be
- * empty.  Interrupts that may end a session do; an error never does, because
- * it would leave a message unfinished.
- */
-static inline void
-compat_write_all(char *bytes, size_t length)
-{
-	while (length > 0)
-	{
-		ssize_t		written = secure_write(MyProcPort, bytes, length);
-
-		if (written <= 0 && errno != EINTR)
-			ereport(FATAL,
-					(errcode(ERRCODE_CONNECTION_FAILURE),
-					 errmsg("connection to client lost")));
-		if (written > 0)
-		{
-			bytes += written;
-			length -= written;
-		}
-	}
-}
+/* From 17 on large messages are not cut into pieces of 8 kB any more. */
+#define COMPAT_CUTS_MESSAGES (PG_VERSION_NUM < 170000)
 
 /* The number by which another process finds our PGPROC. */
 static inline int

@@ -638,7 +638,8 @@ pump_file(Worker *worker, OpenFile *file)
 		/* also one that is just about to park: it would not see the room */
 		eng_job_start(file->job);
 	}
-	if (atomic_load(&ring->reader_waiting) && atomic_load(&ring->claim) > 0)
+	if (atomic_load(&ring->reader_waiting) == RING_BY_OWNER &&
+		atomic_load(&ring->claim) > 0)
 		SetLatch(compat_proc_latch(pg_atomic_read_u32(&file->handle->reader_proc_number)));
 }
 

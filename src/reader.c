@@ -122,6 +122,8 @@ reader_await(Reading *reading, bool request, uint64 frame)
 {
 	EngRing    *ring = &reading->handle->ring;
 
+	if (!request)
+		ring_linger(ring, frame);
 	for (;;)
 	{
 		switch (request ? ring_request_poll(ring) : ring_poll(ring, frame))
@@ -132,7 +134,7 @@ reader_await(Reading *reading, bool request, uint64 frame)
 				return false;
 			case RING_WAIT:
 				/* the job parked, and what was given back woke nobody yet */
-				if (atomic_load(&ring->job_parked) != 0)
+				if (ring_wake_job(ring))
 					worker_wake(reading->instance);
 				wait_for_ring(reading);
 				break;

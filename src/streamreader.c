@@ -26,6 +26,7 @@
 #include "compat.h"
 #include "engine/jet.h"
 #include "instance.h"
+#include "message.h"
 #include "reader.h"
 #include "report.h"
 #include "stop.h"
@@ -215,6 +216,7 @@ ese_read_stream_instance(PG_FUNCTION_ARGS)
 		refuse_from(fcinfo);
 		reader_check_size(max_bytes);
 		keep_large_blocks();
+		message_prepare();
 		context = SRF_FIRSTCALL_INIT();
 	}
 	context = SRF_PERCALL_SETUP();
@@ -234,27 +236,6 @@ send_copy_begin(void)
 	pq_sendbyte(&message, 1);
 	pq_sendint16(&message, 0);
 	pq_endmessage(&message);
-}
-
-/*
- * Send one message of COPY data.  The payload goes to the socket from where
- * it lies; with nothing else buffered, header and payload are one message
- * that no error can cut: secure_write() ends the session or writes.
- */
-static void
-send_copy_data(char *bytes, uint32 length)
-{
-	char		header[5];
-	uint32		n = pg_hton32(length + 4);
-
-	header[0] = 'd';
-	memcpy(header + 1, &n, sizeof(n));
-	if (pq_flush() != 0)
-		ereport(FATAL,
-				(errcode(ERRCODE_CONNECTION_FAILURE),
-				 errmsg("connection to client lost")));
-	compat_write_all(header, sizeof(header));
-	compat_write_all(bytes, length);
 }
 
 /* Bytes of a file's handle, a frame at a time. */
@@ -296,13 +277,14 @@ copy_out(Reading *reading)
 	char	   *bytes;
 	uint32		length;
 
+	message_prepare();
 	send_copy_begin();
 	while (is_stream ? next_bytes(reading, ENG_FRAME_SIZE, &bytes, &length) :
 		   next_file_bytes(reading, &bytes, &length))
 	{
 		stop_check(reading->instance, reading->stop_word);
 		testpoint("copy.frame");
-		send_copy_data(bytes, length);
+		message_send('d', bytes, length);
 		stop_check(reading->instance, reading->stop_word);
 		if (is_stream)
 			advance(reading, length);

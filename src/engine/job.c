@@ -300,15 +300,24 @@ serve_request(EngJob *job, EngShared *shared, RingRequest request)
 	return JOB_MORE;
 }
 
-/* The ring is full: sleep, unless room came up meanwhile. */
+/*
+ * The ring is full.  With nothing else to do the thread waits a moment: that
+ * is cheaper for everybody than to be woken by the owner.
+ */
 JobOutcome
-job_park_until_room(EngRing *ring)
+job_park_until_room(EngJob *job)
 {
-	atomic_store(&ring->job_parked, 1);
-	if (atomic_load(&ring->produced) - atomic_load(&ring->consumed) < ring->nframes ||
+	EngRing    *ring = job->ring;
+
+	if (eng_has_nothing_else(job->engine))
+		ring_linger_for_room(ring);
+	if (ring_has_room(ring))
+		return JOB_MORE;
+	atomic_store(&ring->job_waiting, RING_BY_OWNER);
+	if (ring_has_room(ring) ||
 		atomic_load(&ring->request) != RING_NO_REQUEST)
 	{
-		atomic_store(&ring->job_parked, 0);
+		atomic_store(&ring->job_waiting, RING_AWAKE);
 		return JOB_MORE;
 	}
 	return JOB_PARK;
@@ -343,8 +352,8 @@ job_fill_frame(EngJob *job, EngShared *shared)
 
 	if (offset >= ring->size)
 		return JOB_PARK;		/* finished */
-	if (number - atomic_load(&ring->consumed) >= ring->nframes)
-		return job_park_until_room(ring);
+	if (!ring_has_room(ring))
+		return job_park_until_room(job);
 
 	length = (size_t) (ring_frame_end(ring, number) - offset);
 	frame = ring_bytes(ring, shared->pool, offset);
@@ -380,7 +389,7 @@ job_step(EngJob *job, EngShared *shared)
 	if (job_is_unwanted(job, shared))
 		return JOB_PARK;
 
-	atomic_store(&ring->job_parked, 0);
+	atomic_store(&ring->job_waiting, RING_AWAKE);
 	request = (RingRequest) atomic_load(&ring->request);
 	if (request != RING_NO_REQUEST)
 		outcome = serve_request(job, shared, request);
@@ -390,8 +399,7 @@ job_step(EngJob *job, EngShared *shared)
 		outcome = job->step(job, shared);
 
 	/* whatever changed, a reader that waits wants to know */
-	if (atomic_load(&ring->reader_waiting) ||
-		atomic_load(&job->wants_lsn_limit))
+	if (ring_wake_reader(ring) || atomic_load(&job->wants_lsn_limit))
 		eng_notify(job->engine);
 	return outcome;
 }

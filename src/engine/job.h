@@ -96,7 +96,7 @@ extern JobOutcome job_fail(EngJob *job, int jet, int sys_errno,
 extern JobOutcome job_fail_write(EngJob *job, int jet, int sys_errno,
 								 uint64_t offset);
 extern JobOutcome job_finish(EngJob *job);
-extern JobOutcome job_park_until_room(EngRing *ring);
+extern JobOutcome job_park_until_room(EngJob *job);
 extern JobOutcome job_load(EngJob *job, EngShared *shared, char *to,
 						   size_t length, uint64_t offset);
 extern JobOutcome job_verify(EngJob *job, EngShared *shared, char *pages,
@@ -108,6 +108,9 @@ extern JobOutcome job_verify(EngJob *job, EngShared *shared, char *pages,
  */
 extern void eng_notify(Engine *engine);
 extern bool eng_add_finding(Engine *engine, uint32_t tag, uint32_t block);
+
+/* No other job waits for a thread. */
+extern bool eng_has_nothing_else(Engine *engine);
 
 /* Sleep until 'until' or until the engine is stopped. */
 extern void eng_wait_until(Engine *engine, uint64_t until);

@@ -282,6 +282,18 @@ eng_drain_events(Engine *engine)
 }
 
 bool
+eng_has_nothing_else(Engine *engine)
+{
+	bool		nothing;
+
+	pthread_mutex_lock(&engine->mutex);
+	nothing = engine->queue_head == NULL && !engine->shutdown &&
+		!atomic_load(&engine->shared.stopping);
+	pthread_mutex_unlock(&engine->mutex);
+	return nothing;
+}
+
+bool
 eng_add_finding(Engine *engine, uint32_t tag, uint32_t block)
 {
 	bool		room;

@@ -9,6 +9,9 @@
 
 #include <string.h>
 
+/* How long a side waits for its bell before it leaves that to the owner. */
+#define LINGER_NS 1000000
+
 void
 ring_open(EngRing *ring, uint32_t ident, uint64_t base, uint64_t size,
 		  const uint32_t *slot, uint32_t nframes)
@@ -16,8 +19,8 @@ ring_open(EngRing *ring, uint32_t ident, uint64_t base, uint64_t size,
 	atomic_store(&ring->base, base);
 	atomic_store(&ring->produced, 0);
 	atomic_store(&ring->consumed, 0);
-	atomic_store(&ring->reader_waiting, 0);
-	atomic_store(&ring->job_parked, 0);
+	atomic_store(&ring->reader_waiting, RING_AWAKE);
+	atomic_store(&ring->job_waiting, RING_AWAKE);
 	atomic_store(&ring->request, RING_NO_REQUEST);
 	atomic_store(&ring->finished, 0);
 	atomic_store(&ring->position, base);
@@ -46,6 +49,8 @@ void
 ring_close(EngRing *ring)
 {
 	atomic_store(&ring->state, RING_CLOSING);
+	bell_ring(&ring->reader_bell);
+	bell_ring(&ring->job_bell);
 }
 
 bool
@@ -60,7 +65,7 @@ ring_release(EngRing *ring, int32_t pid)
 {
 	int32_t		mine = pid;
 
-	atomic_store(&ring->reader_waiting, 0);
+	atomic_store(&ring->reader_waiting, RING_AWAKE);
 	atomic_compare_exchange_strong(&ring->claim, &mine, 0);
 }
 
@@ -111,6 +116,17 @@ look(EngRing *ring, uint64_t frame)
 	return state == RING_FAILED ? RING_BROKEN : RING_WAIT;
 }
 
+void
+ring_linger(EngRing *ring, uint64_t frame)
+{
+	uint32_t	count = atomic_load(&ring->reader_bell);
+
+	atomic_store(&ring->reader_waiting, RING_BY_BELL);
+	if (look(ring, frame) == RING_WAIT)
+		bell_wait(&ring->reader_bell, count, LINGER_NS);
+	atomic_store(&ring->reader_waiting, RING_AWAKE);
+}
+
 RingPoll
 ring_poll(EngRing *ring, uint64_t frame)
 {
@@ -118,10 +134,10 @@ ring_poll(EngRing *ring, uint64_t frame)
 
 	if (poll != RING_WAIT)
 		return poll;
-	atomic_store(&ring->reader_waiting, 1);
+	atomic_store(&ring->reader_waiting, RING_BY_OWNER);
 	poll = look(ring, frame);
 	if (poll != RING_WAIT)
-		atomic_store(&ring->reader_waiting, 0);
+		atomic_store(&ring->reader_waiting, RING_AWAKE);
 	return poll;
 }
 
@@ -133,8 +149,55 @@ ring_retire(EngRing *ring, uint64_t frame)
 	atomic_store(&ring->consumed, frame);
 
 	/* one wake-up for half a ring, not one for each frame */
-	return atomic_load(&ring->job_parked) != 0 &&
-		atomic_load(&ring->produced) - frame <= ring->nframes / 2;
+	return atomic_load(&ring->produced) - frame <= ring->nframes / 2 &&
+		ring_wake_job(ring);
+}
+
+bool
+ring_wake_job(EngRing *ring)
+{
+	uint32_t	waiting = atomic_load(&ring->job_waiting);
+
+	if (waiting == RING_BY_BELL)
+		bell_ring(&ring->job_bell);
+	return waiting == RING_BY_OWNER;
+}
+
+bool
+ring_wake_reader(EngRing *ring)
+{
+	uint32_t	waiting = atomic_load(&ring->reader_waiting);
+
+	if (waiting == RING_BY_BELL)
+		bell_ring(&ring->reader_bell);
+	return waiting == RING_BY_OWNER;
+}
+
+bool
+ring_has_room(EngRing *ring)
+{
+	return atomic_load(&ring->produced) - atomic_load(&ring->consumed) <
+		ring->nframes;
+}
+
+/* Nothing for the job to do, nor a reason to stop waiting. */
+static bool
+job_has_to_wait(EngRing *ring)
+{
+	return !ring_has_room(ring) &&
+		atomic_load(&ring->request) == RING_NO_REQUEST &&
+		atomic_load(&ring->state) == RING_OPEN;
+}
+
+void
+ring_linger_for_room(EngRing *ring)
+{
+	uint32_t	count = atomic_load(&ring->job_bell);
+
+	atomic_store(&ring->job_waiting, RING_BY_BELL);
+	if (job_has_to_wait(ring))
+		bell_wait(&ring->job_bell, count, LINGER_NS);
+	atomic_store(&ring->job_waiting, RING_AWAKE);
 }
 
 bool
@@ -149,6 +212,7 @@ ring_request(EngRing *ring, RingRequest request, uint64_t position)
 {
 	atomic_store(&ring->request_position, position);
 	atomic_store(&ring->request, request);
+	(void) ring_wake_job(ring);
 }
 
 static RingPoll
@@ -174,9 +238,9 @@ ring_request_poll(EngRing *ring)
 
 	if (poll != RING_WAIT)
 		return poll;
-	atomic_store(&ring->reader_waiting, 1);
+	atomic_store(&ring->reader_waiting, RING_BY_OWNER);
 	poll = look_at_request(ring);
 	if (poll != RING_WAIT)
-		atomic_store(&ring->reader_waiting, 0);
+		atomic_store(&ring->reader_waiting, RING_AWAKE);
 	return poll;
 }

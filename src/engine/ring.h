@@ -30,10 +30,12 @@
  * frames of the last piece that was delivered stay until the next piece is
  * asked for, so that a lost reply can be sent again.
  *
- * Wake-ups are edges: a side that is about to sleep raises its flag
- * (reader_waiting, job_parked), looks once more, and sleeps; the other side
- * looks at the flag after every change.  All atomics are sequentially
- * consistent: at a frame of 256 KiB the price does not show.
+ * Wake-ups are edges: a side that is about to sleep says so (reader_waiting,
+ * job_waiting), looks once more, and sleeps; the other side looks at that
+ * after every change.  For a moment each side waits for its bell, which the
+ * other rings; then the reader sleeps on its latch, and the job parks, and
+ * the owner has to wake them.  All atomics are sequentially consistent: at a
+ * frame of 256 KiB the price does not show.
  *
  *-------------------------------------------------------------------------
  */
@@ -45,12 +47,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "bell.h"
+
 /* A frame is also the unit of work of a thread: it stays in the L2 cache. */
 #define ENG_FRAME_SIZE		(256 * 1024)
 
 /* Two frames let reading and filling overlap; more only help read-ahead. */
 #define RING_MIN_FRAMES		2
-#define RING_MAX_FRAMES		8
+#define RING_MAX_FRAMES		16
 
 /* The claim of the worker's main thread while it changes a ring. */
 #define RING_CLAIM_OWNER	(-1)
@@ -73,6 +77,14 @@ typedef enum RingState
 								 * can be read; next: CLOSING */
 	RING_CLOSING,				/* nothing may be read; next: FREE */
 } RingState;
+
+/* How a side of the ring waits. */
+typedef enum RingWaiting
+{
+	RING_AWAKE,
+	RING_BY_BELL,				/* for a moment */
+	RING_BY_OWNER,				/* until the owner wakes it */
+} RingWaiting;
 
 typedef enum RingRequest
 {
@@ -100,8 +112,10 @@ typedef struct EngRing
 	_Atomic uint64_t base;		/* file offset of frame 0 */
 	_Atomic uint64_t produced;	/* frames filled */
 	_Atomic uint64_t consumed;	/* frames given back */
-	_Atomic uint32_t reader_waiting;
-	_Atomic uint32_t job_parked;
+	_Atomic uint32_t reader_waiting;	/* RingWaiting */
+	_Atomic uint32_t job_waiting;	/* RingWaiting; BY_OWNER: it has parked */
+	Bell		reader_bell;
+	Bell		job_bell;
 	_Atomic uint32_t request;	/* RingRequest */
 	_Atomic uint64_t request_position;
 	_Atomic uint32_t finished;	/* stream: no frame follows 'produced' */
@@ -151,15 +165,31 @@ extern char *ring_bytes(EngRing *ring, char *pool, uint64_t position);
 extern char *ring_frame(EngRing *ring, char *pool, uint64_t frame,
 						uint32_t *length);
 
-/* Reader: is the frame there?  RING_WAIT means the waiting flag is up. */
+/* Reader: wait a moment for a frame, unless it is there. */
+extern void ring_linger(EngRing *ring, uint64_t frame);
+
+/*
+ * Reader: is the frame there?  RING_WAIT means that the job knows of the
+ * reader, who now sleeps until the owner wakes him.
+ */
 extern RingPoll ring_poll(EngRing *ring, uint64_t frame);
 
 /*
- * Reader: give back all frames before 'frame'.  True: the job waits for room,
- * half of the ring is empty, and the worker must be told.  A reader that then
- * waits for a frame while job_parked is set tells the worker as well.
+ * Reader: give back all frames before 'frame'.  True: the job has parked,
+ * half of the ring is empty, and the owner must be told.  A reader that then
+ * waits for a frame calls ring_wake_job().
  */
 extern bool ring_retire(EngRing *ring, uint64_t frame);
+
+/* Wake the job, if it waits.  True: the owner has to do that. */
+extern bool ring_wake_job(EngRing *ring);
+
+/* Job: wake the reader, if he waits.  True: the owner has to do that. */
+extern bool ring_wake_reader(EngRing *ring);
+
+/* Job: wait a moment for room, unless there is some, or a request. */
+extern void ring_linger_for_room(EngRing *ring);
+extern bool ring_has_room(EngRing *ring);
 
 /* Reader: is the byte at 'position' still in the ring (or yet to come)? */
 extern bool ring_holds(EngRing *ring, uint64_t position);

@@ -345,8 +345,8 @@ stream_step(EngJob *job, EngShared *shared)
 
 	if (!is_to_file(stream))
 	{
-		if (number - atomic_load(&ring->consumed) >= ring->nframes)
-			return job_park_until_room(ring);
+		if (!ring_has_room(ring))
+			return job_park_until_room(job);
 		frame = shared->pool +
 			(size_t) ring->slot[number % ring->nframes] * ENG_FRAME_SIZE;
 	}

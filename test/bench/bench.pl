@@ -1,5 +1,5 @@
-# Measure reading a whole cluster over SQL against pg_basebackup: same data,
-# same machine, alternating runs, medians.  Prints one table; asserts nothing.
+# Measure backups against other tools: same data, same machine, alternating
+# runs, medians.  Prints tables; asserts nothing.
 #
 #	make bench [BENCH="--scale 300 --runs 5"]
 use strict;
@@ -9,66 +9,138 @@ use EseClient;
 use File::Temp ();
 use Getopt::Long;
 use IO::Socket::INET;
-use Time::HiRes qw(time);
+use Time::HiRes qw(time usleep);
 
-my ($scale, $runs, $help) = (300, 5, 0);
-GetOptions('scale=i' => \$scale, 'runs=i' => \$runs, 'help' => \$help) or $help = 1;
-if ($help || $scale < 1 || $runs < 1)
+my %option = (scale => 300, runs => 5, tables => 10_000, files => 200_000, stops => 200, only => '.', dir => '/tmp');
+GetOptions(\%option, 'scale=i', 'runs=i', 'tables=i', 'files=i', 'stops=i', 'only=s', 'dir=s', 'help') or $option{help} = 1;
+if ($option{help} || $option{scale} < 1 || $option{runs} < 1)
 {
-	print "usage: bench.pl [--scale N] [--runs N]\n",
-	  "  --scale N  size of the pgbench data, about 15 MB each (default 300)\n",
-	  "  --runs N   runs of each row (default 5)\n";
-	exit($help ? 0 : 1);
+	print <<'USAGE';
+usage: bench.pl [OPTION ...]
+  --scale N    size of the pgbench data, about 15 MB each (default 300)
+  --runs N     runs of each row (default 5)
+  --tables N   tables of the cluster of small files (default 10000)
+  --files N    files for the measurement of memory (default 200000)
+  --stops N    stops for the measurement of their latency (default 200)
+  --only RE    only the rows whose name, or section, matches
+  --dir DIR    where everything is put (default /tmp)
+sections: streams, native, pgbackrest, small, threads, sizes, stops, memory
+USAGE
+	exit($option{help} == 1 && @ARGV == 0 ? 0 : 1);
 }
 
 my $bin = `pg_config --bindir`;
 chomp($bin);
 $ENV{PATH} = "$bin:$ENV{PATH}";
-my $home = File::Temp->newdir('/tmp/ese_bench.XXXXXX');
+my $home = File::Temp->newdir("$option{dir}/ese_bench.XXXXXX");
 chmod(0700, "$home");
 my $socket = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1', LocalPort => 0);
 my $port = $socket->sockport;
 close($socket);
 @ENV{qw(PGHOST PGPORT PGDATABASE)} = ("$home", $port, 'postgres');
 my $dsn = "host=$home;port=$port;dbname=postgres";
+my ($dbh, $id, $data);
+my $out = "$home/out";
+
+END { system("pg_ctl -D $data -m immediate stop > /dev/null 2>&1") if $data; }
 
 sub run
 {
 	my $output = `@_ 2>&1`;
 	die "@_:\n$output" if $? != 0;
-	return;
+	return $output;
 }
 
-END { system("pg_ctl -D $home/data -m immediate stop > /dev/null 2>&1") if $home; }
+sub slurp
+{
+	my ($path) = @_;
+	open(my $file, '<', $path) or return '';
+	local $/;
+	return <$file> // '';
+}
 
-run("initdb --data-checksums --no-sync -A trust -D $home/data");
-open(my $conf, '>>', "$home/data/postgresql.conf") or die;
-print $conf <<CONF;
+sub wanted { return grep { $_ =~ /$option{only}/ } @_; }
+sub say_now { print STDERR "@_\n"; return; }
+
+# ---- clusters
+
+# A fresh cluster with the extension; the former one is removed.
+sub new_cluster
+{
+	if ($data)
+	{
+		$dbh->disconnect;
+		run("pg_ctl -D $data -m immediate stop");
+		run("rm -rf $data");
+	}
+	$data = "$home/data";
+	run("initdb --data-checksums --no-sync -A trust -D $data");
+	open(my $conf, '>>', "$data/postgresql.conf") or die;
+	print $conf <<"CONF";
 port = $port
 listen_addresses = ''
 unix_socket_directories = '$home'
 shared_preload_libraries = 'ese'
 fsync = off
 autovacuum = off
-max_wal_size = 8GB
+max_wal_size = 16GB
 checkpoint_timeout = 1h
+max_locks_per_transaction = 1000
+archive_command = 'pgbackrest --config=$home/pgbackrest.conf --stanza=bench archive-push %p'
 CONF
-close($conf);
-run("pg_ctl -w -D $home/data -l $home/log start");
-print STDERR "loading pgbench data, scale $scale ...\n";
-run("pgbench -i -s $scale -q");
-my $dbh = EseClient::connect_to($dsn);
-$dbh->do('CREATE EXTENSION ese');
-my $id = EseClient::value($dbh, "SELECT ese_create_instance('bench')");
-$dbh->do("SELECT ese_init($id)");
-$dbh->do('CHECKPOINT');
+	close($conf);
+	run("pg_ctl -w -D $data -l $home/log start");
+	$dbh = EseClient::connect_to($dsn);
+	$dbh->do('CREATE EXTENSION ese');
+	$id = EseClient::value($dbh, "SELECT ese_create_instance('bench')");
+	$dbh->do("SELECT ese_init($id)");
+	return;
+}
+
+sub load_pgbench
+{
+	my ($scale) = @_;
+	say_now("loading pgbench data, scale $scale ...");
+	new_cluster();
+	run("pgbench -i -s $scale -q");
+	settle();
+	return;
+}
+
+# Nothing of the loading may go on, and the page cache must be warm.
+sub settle
+{
+	$dbh->do('CHECKPOINT');
+	run('sync');
+	run("find $data -type f -print0 | xargs -0 cat > /dev/null");
+	return;
+}
+
+sub load_tables
+{
+	my ($count) = @_;
+	say_now("making $count tables ...");
+	new_cluster();
+	for (my $i = 0; $i < $count; $i += 500)
+	{
+		$dbh->do("DO \$\$ BEGIN FOR i IN $i .. " . ($i + 499) . " LOOP
+			EXECUTE format('CREATE TABLE t%s (a int PRIMARY KEY, b text, c int)', i);
+			EXECUTE format('INSERT INTO t%s SELECT g, md5(g::text), g FROM generate_series(1, 20) g', i);
+			EXECUTE format('CREATE INDEX ON t%s (b); CREATE INDEX ON t%s (c)', i, i);
+		END LOOP; END \$\$");
+	}
+	settle();
+	return;
+}
+
+# ---- measuring
 
 # CPU seconds of the server and of our children so far.  What ended processes
 # have used is in their parents' sums.
 sub cpu
 {
 	my $ticks = 0;
-	my $postmaster = (split(/\n/, slurp("$home/data/postmaster.pid")))[0];
+	my $postmaster = (split(/\n/, slurp("$data/postmaster.pid")))[0];
 	for my $stat (glob('/proc/[0-9]*/stat'))
 	{
 		my ($pid, $parent, @f) = slurp($stat) =~ /^(\d+) \(.*\) \S (\d+) (.*)$/s ? ($1, $2, split(/ /, $3)) : next;
@@ -80,15 +152,38 @@ sub cpu
 	return $ticks / 100 + $user + $system;
 }
 
-sub slurp
+# Run something once, on empty ground: seconds, CPU seconds.
+sub measure
 {
-	my ($path) = @_;
-	open(my $file, '<', $path) or return '';
-	local $/;
-	return <$file> // '';
+	my ($work) = @_;
+	run("rm -rf $out $home/repo/* && sync -f $home");
+	my $cpu = cpu();
+	my $begun = time();
+	my $seconds = $work->();
+	# some work knows better what is to be counted
+	$seconds = time() - $begun if !defined $seconds;
+	return ($seconds, cpu() - $cpu);
 }
 
-# Read the attach list with so many streams; returns seconds, and bytes.
+sub median { my @sorted = sort { $a <=> $b } @_; return $sorted[ $#sorted / 2 ]; }
+
+sub set_parameters
+{
+	my (%parameters) = @_;
+	my %all = (backup_format => 'tar', backup_compression => 'none', %parameters);
+	$dbh->do("SELECT ese_set_system_parameter($id, '$_', '$all{$_}')") for sort keys %all;
+	return;
+}
+
+# Bytes of the cluster, as the last good backup counted them.
+sub cluster_bytes
+{
+	return EseClient::value($dbh, "SELECT bytes FROM ese_backup_history WHERE status = 'completed' ORDER BY backup_id DESC LIMIT 1");
+}
+
+# ---- ours
+
+# Read the attach list with so many streams.
 sub streams
 {
 	my ($count, $command) = @_;
@@ -110,57 +205,232 @@ sub streams
 	}
 	my $seconds = time() - $begun;
 	EseClient::value($dbh, "SELECT count(ese_close_file_instance($id, handle)) FROM ese_backup_handle");
-	my ($bytes, $left) = $dbh->selectrow_array('SELECT bytes_done, files_unassigned FROM ese_backup_progress');
-	die "$left files were not read" if $left != 0;
+	die 'files were not read' if EseClient::value($dbh, 'SELECT files_unassigned FROM ese_backup_progress') != 0;
 	EseClient::value($dbh, "SELECT ese_end_external_backup_instance($id, 2)");
-	return ($seconds, $bytes);
-}
-
-sub basebackup
-{
-	my $begun = time();
-	run('pg_basebackup -Ft -D - -X none --checkpoint=fast > /dev/null');
-	return time() - $begun;
+	return $seconds;
 }
 
 my $call = 'CALL ese_copy_stream(%d, %d)';
 my $copy = 'COPY (SELECT ese_read_stream_instance(%d, %d)) TO STDOUT (FORMAT binary)';
-my @rows = (
-	[ 'CALL ese_copy_stream, 1 connection', sub { streams(1, $call) } ],
-	[ 'CALL ese_copy_stream, 2 connections', sub { streams(2, $call) } ],
-	[ 'COPY (SELECT ese_read_stream_instance), 1', sub { streams(1, $copy) } ],
-);
 
-sub median { my @sorted = sort { $a <=> $b } @_; return $sorted[ $#sorted / 2 ]; }
-
-my (%ours, %peer, %burnt, $bytes);
-# nothing of the loading may go on, and the page cache must be warm
-run('sync');
-basebackup();
-$_->[1]->() for @rows;
-for my $run (1 .. $runs)
+sub native
 {
-	for my $row (@rows)
-	{
-		my ($name, $work) = @$row;
-		my $before = cpu();
-		my ($seconds, $read) = $work->();
-		push @{ $burnt{$name} }, cpu() - $before;
-		push @{ $ours{$name} }, $seconds;
-		push @{ $peer{$name} }, basebackup();
-		$bytes = $read;
-	}
-	print STDERR "run $run of $runs\n";
+	my (%parameters) = @_;
+	return sub {
+		set_parameters(%parameters);
+		$dbh->do("SELECT ese_backup_instance($id, '$out')");
+		return;
+	};
 }
 
-printf "%.2f GB, %d runs, medians; peer: pg_basebackup -Ft -D - -X none > /dev/null\n\n", $bytes / 1e9, $runs;
-print "| work | ours s | peer s | ratio | min | max | GB/s | CPU s/GB |\n|---|---|---|---|---|---|---|---|\n";
-for my $row (@rows)
+# ---- the others
+
+sub command
 {
-	my $name = $row->[0];
-	my @ratios = map { $peer{$name}[$_] / $ours{$name}[$_] } 0 .. $runs - 1;
-	my @sorted = sort { $a <=> $b } @ratios;
-	printf "| %s | %.2f | %.2f | %.1f | %.1f | %.1f | %.1f | %.2f |\n", $name, median(@{ $ours{$name} }),
-	  median(@{ $peer{$name} }), median(@ratios), $sorted[0], $sorted[-1], $bytes / 1e9 / median(@{ $ours{$name} }),
-	  median(@{ $burnt{$name} }) / ($bytes / 1e9);
+	my ($command) = @_;
+	return sub { run($command); return; };
+}
+
+my $basebackup = 'pg_basebackup --checkpoint=fast';
+my $to_nothing = command("$basebackup -Ft -D - -X none > /dev/null");
+my $plain_peer = command("$basebackup -Fp -D $out");
+
+sub to_server { return command("$basebackup -Xfetch --target=server:$out --compress=$_[0]"); }
+
+sub copy_tree
+{
+	run("cp -a $data $out && sync -f $out");
+	return;
+}
+
+sub pgbackrest
+{
+	my ($compression) = @_;
+	return command("pgbackrest --config=$home/pgbackrest.conf --stanza=bench --type=full --compress-type=$compression --no-archive-check --start-fast backup");
+}
+
+sub prepare_pgbackrest
+{
+	open(my $conf, '>', "$home/pgbackrest.conf") or die;
+	print $conf "[global]\nrepo1-path=$home/repo\nlog-path=$home\nlock-path=$home\nspool-path=$home\nlog-level-console=error\nprocess-max=2\n[bench]\npg1-path=$data\npg1-socket-path=$home\npg1-port=$port\npg1-database=postgres\n";
+	close($conf);
+	mkdir("$home/repo");
+	return;
+}
+
+# pgBackRest wants its stanza, which measure() has removed.
+sub with_stanza
+{
+	my ($work) = @_;
+	return sub {
+		run("pgbackrest --config=$home/pgbackrest.conf --stanza=bench --no-online stanza-create");
+		my $begun = time();
+		$work->();
+		return time() - $begun;
+	};
+}
+
+# ---- rows of ours against a peer's
+
+my @large = (
+	[ 'streams', 'one connection, `CALL ese_copy_stream`', sub { streams(1, $call) }, 'pg_basebackup -Ft -D - -X none', $to_nothing ],
+	[ 'streams', 'two connections, `CALL ese_copy_stream`', sub { streams(2, $call) }, 'the same', $to_nothing ],
+	[ 'streams', 'one connection, `COPY (SELECT ese_read_stream_instance)`', sub { streams(1, $copy) }, 'the same', $to_nothing ],
+	[ 'native', 'native plain', native(backup_format => 'plain'), 'pg_basebackup -Fp', $plain_peer ],
+	[ 'native', 'native plain', native(backup_format => 'plain'), 'cp -a, sync -f', \&copy_tree ],
+	[ 'native', 'native tar', native(), 'pg_basebackup -Ft', command("$basebackup -Ft -D $out") ],
+	[ 'native', 'native tar, lz4', native(backup_compression => 'lz4'), 'pg_basebackup, server-lz4', to_server('server-lz4') ],
+	[ 'native', 'native tar, zstd:1', native(backup_compression => 'zstd:1'), 'pg_basebackup, server-zstd:1', to_server('server-zstd:1') ],
+	[ 'native', 'native tar, zstd:1', native(backup_compression => 'zstd:1'), 'the same, workers=2', to_server('server-zstd:level=1,workers=2') ],
+	[ 'pgbackrest', 'native plain', native(backup_format => 'plain'), 'pgBackRest, none', with_stanza(pgbackrest('none')) ],
+	[ 'pgbackrest', 'native tar, lz4', native(backup_compression => 'lz4'), 'pgBackRest, lz4', with_stanza(pgbackrest('lz4')) ],
+	[ 'pgbackrest', 'native tar, zstd', native(backup_compression => 'zstd'), 'pgBackRest, zst', with_stanza(pgbackrest('zst')) ],
+);
+
+my @small = (
+	[ 'small', 'small files, native plain', native(backup_format => 'plain'), 'pg_basebackup -Fp', $plain_peer ],
+	[ 'small', 'small files, native tar', native(), 'pg_basebackup -Fp', $plain_peer ],
+);
+
+sub compare
+{
+	my @rows = grep { "$_->[0] $_->[1]" =~ /$option{only}/ } @_;
+	return if !@rows;
+	prepare_pgbackrest() if grep { $_->[0] eq 'pgbackrest' } @rows;
+	my @measured = map { { ours => [], peer => [], cpu => [], peer_cpu => [] } } @rows;
+	for my $run (1 .. $option{runs})
+	{
+		for my $r (0 .. $#rows)
+		{
+			my (undef, undef, $ours, undef, $peer) = @{ $rows[$r] };
+			my ($seconds, $cpu) = measure($ours);
+			push @{ $measured[$r]{ours} }, $seconds;
+			push @{ $measured[$r]{cpu} }, $cpu;
+			($seconds, $cpu) = measure($peer);
+			push @{ $measured[$r]{peer} }, $seconds;
+			push @{ $measured[$r]{peer_cpu} }, $cpu;
+		}
+		say_now("run $run of $option{runs}");
+	}
+	measure(native());
+	my $gigabytes = cluster_bytes() / 1e9;
+	printf "%.2f GB in %d files, %d runs, medians\n\n", $gigabytes,
+	  EseClient::value($dbh, "SELECT files FROM ese_backup_history WHERE status = 'completed' ORDER BY backup_id DESC LIMIT 1"), $option{runs};
+	print "| ours | s | peer | s | ratio | min | max | GB/s | CPU s/GB | peer's |\n|---|---|---|---|---|---|---|---|---|---|\n";
+	for my $r (0 .. $#rows)
+	{
+		my $m = $measured[$r];
+		my @ratios = sort { $a <=> $b } map { $m->{peer}[$_] / $m->{ours}[$_] } 0 .. $option{runs} - 1;
+		printf "| %s | %.2f | %s | %.2f | %.1f | %.1f | %.1f | %.1f | %.2f | %.2f |\n", $rows[$r][1], median(@{ $m->{ours} }),
+		  $rows[$r][3], median(@{ $m->{peer} }), median(@ratios), $ratios[0], $ratios[-1], $gigabytes / median(@{ $m->{ours} }),
+		  median(@{ $m->{cpu} }) / $gigabytes, median(@{ $m->{peer_cpu} }) / $gigabytes;
+	}
+	print "\n";
+	return;
+}
+
+# ---- our own throughput
+
+sub throughput
+{
+	my ($title, $values, $prepare) = @_;
+	print "| $title | native tar GB/s | CPU s/GB | tar, zstd:1 GB/s | CPU s/GB | plain GB/s | CPU s/GB |\n|---|---|---|---|---|---|---|\n";
+	for my $value (@$values)
+	{
+		$prepare->($value);
+		my @cells;
+		for my $parameters ({}, { backup_compression => 'zstd:1' }, { backup_format => 'plain' })
+		{
+			my (@seconds, @cpu);
+			for my $run (1 .. $option{runs})
+			{
+				my ($seconds, $cpu) = measure(native(%$parameters));
+				push @seconds, $seconds;
+				push @cpu, $cpu;
+			}
+			my $gigabytes = cluster_bytes() / 1e9;
+			push @cells, sprintf('%.1f | %.2f', $gigabytes / median(@seconds), median(@cpu) / $gigabytes);
+		}
+		print "| $value | ", join(' | ', @cells), " |\n";
+		say_now("$title: $value");
+	}
+	print "\n";
+	return;
+}
+
+# ---- the latency of stops: threads compress a large file, readers are blocked
+
+sub stops
+{
+	my $file = "$data/large";
+	run("dd if=/dev/urandom bs=1M count=64 status=none | tee /dev/null > $home/piece");
+	run("for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do cat $home/piece; done > $file; rm $home/piece");
+	set_parameters(backup_compression => 'zstd:9');
+	my @latencies;
+	for (1 .. $option{stops})
+	{
+		$dbh->do("SELECT ese_begin_external_backup_instance($id)");
+		my @readers;
+		for (1 .. 4)
+		{
+			my $handle = EseClient::value($dbh, "SELECT ese_open_stream_instance($id)");
+			my $pid = fork() // die;
+			exec("psql -XAtq -c 'CALL ese_copy_stream($id, $handle)' > /dev/null 2>&1") if $pid == 0;
+			push @readers, $pid;
+		}
+		usleep(100_000 + rand(200_000));
+		$dbh->do("SELECT ese_stop_backup_instance($id)");
+		push @latencies, EseClient::value($dbh, "SELECT extract(epoch FROM stop_latency) * 1000 FROM ese_backup_history ORDER BY backup_id DESC LIMIT 1");
+		waitpid($_, 0) for @readers;
+		local $SIG{__WARN__} = sub { };
+		EseClient::value($dbh, "SELECT ese_end_external_backup_instance($id)");
+	}
+	my @sorted = sort { $a <=> $b } @latencies;
+	printf "Stop to quiescent while threads compress with zstd:9, %d stops: median %.1f ms, p99 %.1f ms, longest %.1f ms.\n\n",
+	  $option{stops}, median(@latencies), $sorted[ $#sorted * 0.99 ], $sorted[-1];
+	unlink($file);
+	return;
+}
+
+# ---- memory of a worker, by number of files
+
+sub memory
+{
+	run("mkdir $data/many; cd $data/many && seq 1 $option{files} | xargs touch");
+	my $worker = EseClient::value($dbh, "SELECT worker_pid FROM ese_instance WHERE instance_id = $id");
+	my $resident = sub { my ($kb) = slurp("/proc/$worker/status") =~ /^$_[0]:\s+(\d+) kB/m; return $kb; };
+	set_parameters();
+	run("rm -rf $out");
+	native(backup_format => 'plain')->();
+	my $peak = $resident->('VmHWM');
+	my $before = EseClient::value($dbh, "SELECT files FROM ese_backup_history ORDER BY backup_id DESC LIMIT 1");
+	run("rm -rf $data/many $out");
+	$dbh->do("SELECT ese_term($id)");
+	$dbh->do("SELECT ese_init($id)");
+	$worker = EseClient::value($dbh, "SELECT worker_pid FROM ese_instance WHERE instance_id = $id");
+	native(backup_format => 'plain')->();
+	my $small = $resident->('VmHWM');
+	my $after = EseClient::value($dbh, "SELECT files FROM ese_backup_history ORDER BY backup_id DESC LIMIT 1");
+	printf "Memory of the worker: %d kB for %d files, %d kB for %d: %.0f bytes a file.\n\n", $peak, $before, $small, $after,
+	  1024 * ($peak - $small) / ($before - $after);
+	return;
+}
+
+# ---- everything
+
+my $sections = 'streams native pgbackrest threads stops memory';
+if (wanted(split(/ /, $sections)) || grep { $_->[1] =~ /$option{only}/ } @large)
+{
+	load_pgbench($option{scale});
+	compare(@large);
+	throughput('threads', [ 1, 2, 4 ], sub { $dbh->do("SELECT ese_set_system_parameter($id, 'backup_threads', '$_[0]')") }) if wanted('threads');
+	$dbh->do("SELECT ese_set_system_parameter($id, 'backup_threads', 'default')");
+	stops() if wanted('stops');
+	memory() if wanted('memory');
+}
+throughput('cluster of about GB', [ 0.5, 2, 8 ], sub { load_pgbench(int($_[0] * 65 * $option{scale} / 300)) }) if wanted('sizes');
+if (wanted('small') || grep { $_->[1] =~ /$option{only}/ } @small)
+{
+	load_tables($option{tables});
+	compare(@small);
 }
