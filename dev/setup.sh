@@ -9,7 +9,7 @@ packages="
 	postgresql-15 postgresql-client-15 postgresql-server-dev-15
 	libisal-dev libssl-dev libzstd-dev liblz4-dev libkrb5-dev
 	libipc-run-perl libdbd-pg-perl
-	procps zstd lz4
+	procps zstd lz4 python3-psycopg2 python3-psycopg pgbouncer
 "
 # the sanitizers' run-time libraries come with gcc itself
 

@@ -8,6 +8,8 @@
  */
 #include "postgres.h"
 
+#include <unistd.h>
+
 #include "access/xlog.h"
 #include "access/xlogrecovery.h"
 #include "utils/memutils.h"
@@ -16,6 +18,7 @@
 #include "backup.h"
 #include "engine/jet.h"
 #include "frame.h"
+#include "statefile.h"
 #include "testpoint.h"
 #include "worker_internal.h"
 
@@ -501,6 +504,7 @@ backup_finish(Worker *worker, BackupOutcome outcome, int error,
 	native_close(worker, outcome == OUTCOME_COMPLETED ||
 				 error == JET_errReadVerifyFailure);
 	backup_drop_slot(backup);
+	(void) unlink(statefile_manifest_path(instance->id));
 	backup_complete_row(worker, outcome, error, reason);
 	backup_record_row(instance);
 	testpoint("end.recorded");

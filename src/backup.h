@@ -108,8 +108,8 @@ typedef struct Worker
 	OpenFile   *files;			/* [file_places] */
 	NativeJob	native_jobs[ENG_MAX_THREADS];
 	Target		target;			/* of the native backup that is open */
-	MemoryContext limbo;		/* what threads in system calls may still
-								 * look at when these return */
+	MemoryContext limbo;		/* what threads in system calls may still look
+								 * at when these return */
 	bool		leaving;		/* ese_term() was granted */
 } Worker;
 
@@ -215,8 +215,15 @@ extern void openfile_publish(Worker *worker, Call *call, OpenFile *place);
 /* The open handle of a number, or NULL. */
 extern OpenFile *openfile_find(Worker *worker, int32 number);
 
-/* The same, claimed and closing; NULL when refused. */
-extern OpenFile *openfile_begin_closing(Worker *worker, Call *call);
+/*
+ * The same, claimed: its position is final while nobody can read.  NULL when
+ * refused.
+ */
+extern OpenFile *openfile_claim(Worker *worker, Call *call);
+extern void openfile_release_claim(OpenFile *file);
+
+/* Close a claimed handle; the call is answered when its job has parked. */
+extern void openfile_begin_closing(OpenFile *file, Call *call);
 
 /* A file counts as read; its digest is in the entry. */
 extern void openfile_count_as_read(Worker *worker, FileEntry *entry);

@@ -55,7 +55,7 @@ typedef struct Request
 	int64		number;
 	Client		client;
 	char text[	MAXPGPATH];
-	char path[	MAXPGPATH];
+	char		path[MAXPGPATH];
 } Request;
 
 typedef struct Answer

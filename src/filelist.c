@@ -20,6 +20,9 @@
 #include "filelist.h"
 #include "statefile.h"
 
+/* Memory for so many bytes of names is taken at once. */
+#define NAMES_AT_ONCE (64 * 1024)
+
 /* Directories that must exist in a backup, but empty. */
 static const char *const emptied_directories[] = {
 	"pg_stat_tmp", "pg_replslot", "pg_dynshmem", "pg_notify", "pg_serial",
@@ -78,8 +81,28 @@ filelist_init(FileList *list)
 {
 	list->count = 0;
 	list->room = 256;
+	list->names_left = 0;
 	list->streamed = false;
 	list->entries = palloc(sizeof(FileEntry) * list->room);
+}
+
+/* Names lie one behind the other: a chunk for each would be twice as much. */
+static char *
+keep_name(FileList *list, const char *name)
+{
+	size_t		length = strlen(name) + 1;
+	char	   *kept;
+
+	if (list->names_left < length)
+	{
+		list->names = palloc(NAMES_AT_ONCE);
+		list->names_left = NAMES_AT_ONCE;
+	}
+	kept = list->names;
+	memcpy(kept, name, length);
+	list->names += length;
+	list->names_left -= length;
+	return kept;
 }
 
 FileEntry *
@@ -96,7 +119,7 @@ filelist_add(FileList *list, FileKind kind, const char *name, int64 size)
 	entry = &list->entries[list->count++];
 	memset(entry, 0, sizeof(*entry));
 	entry->kind = kind;
-	entry->name = pstrdup(name);
+	entry->name = keep_name(list, name);
 	entry->size = size;
 	return entry;
 }

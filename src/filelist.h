@@ -23,6 +23,8 @@ typedef struct FileList
 	FileEntry  *entries;
 	int			count;
 	int			room;
+	char	   *names;			/* where the next names go */
+	size_t		names_left;
 	bool		streamed;		/* its directories travel in streams */
 } FileList;
 

@@ -7,6 +7,8 @@
  */
 #include "postgres.h"
 
+#include <unistd.h>
+
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -21,6 +23,7 @@
 #include "instance.h"
 #include "registry.h"
 #include "report.h"
+#include "statefile.h"
 #include "stop.h"
 #include "worker.h"
 
@@ -289,6 +292,7 @@ ese_drop_instance(PG_FUNCTION_ARGS)
 	PG_END_TRY();
 	history_remove(id);
 	finding_remove(id);
+	(void) unlink(statefile_manifest_path(id));
 	LWLockRelease(registry_lock());
 	PG_RETURN_INT32(JET_errSuccess);
 }

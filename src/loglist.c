@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,6 +23,7 @@
 #include "backup.h"
 #include "engine/jet.h"
 #include "engine/manifest.h"
+#include "statefile.h"
 #include "stop.h"
 #include "testpoint.h"
 #include "worker_internal.h"
@@ -218,28 +220,30 @@ add_to_manifest(Manifest *manifest, const FileEntry *entry)
 					  (time_t) entry->modified, &entry->digest);
 }
 
-/*
- * Write the manifest of what has been read.  From now on it is fixed: a file
- * opened again cannot change what it says.
- */
+/* A ManifestWriter; arg is a descriptor. */
+static bool
+write_to_file(void *arg, const char *bytes, size_t length)
+{
+	errno = ENOSPC;				/* unless write() says something else */
+	return write(*(int *) arg, bytes, length) == (ssize_t) length;
+}
+
+/* All files that are in the backup. */
 static void
-add_manifest(Worker *worker)
+add_files(Worker *worker, Manifest *manifest)
 {
 	Backup	   *backup = worker->backup;
-	Manifest	manifest;
-	char	   *contents;
-	int64		size;
 
-	manifest_begin(&manifest, COMPAT_MANIFEST_VERSION, GetSystemIdentifier());
 	for (int i = 0; i < backup->attach.count; i++)
 	{
 		FileEntry  *entry = &backup->attach.entries[i];
 
+		CHECK_FOR_INTERRUPTS();
 		/* a damaged file is in the copy all the same */
 		if (entry->kind != FILE_DIRECTORY &&
 			(entry->status == FILE_READ ||
 			 (entry->status == FILE_FAILED && entry->damaged)))
-			add_to_manifest(&manifest, entry);
+			add_to_manifest(manifest, entry);
 	}
 	for (int i = 0; i < backup->logs.count; i++)
 	{
@@ -249,22 +253,44 @@ add_manifest(Worker *worker)
 			strncmp(entry->name, WAL_DIRECTORY "/", 7) == 0)
 			continue;
 		digest_patch(entry, (DigestKind) worker->instance->params.manifest_checksums);
-		add_to_manifest(&manifest, entry);
+		add_to_manifest(manifest, entry);
 	}
+}
+
+/*
+ * Write the manifest of what has been read.  From now on it is fixed: a file
+ * opened again cannot change what it says.  It is as long as the list of all
+ * files, so it lies on disk.
+ */
+static void
+add_manifest(Worker *worker)
+{
+	Backup	   *backup = worker->backup;
+	char	   *path = statefile_manifest_path(worker->instance->id);
+	Manifest	manifest;
+	FileEntry  *entry;
+	int			fd;
+	bool		good;
+
+	fd = OpenTransientFile(path, O_WRONLY | O_CREAT | O_TRUNC | PG_BINARY);
+	if (fd < 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not create file \"%s\": %m", path)));
+	manifest_begin(&manifest, COMPAT_MANIFEST_VERSION, GetSystemIdentifier(),
+				   write_to_file, &fd);
+	add_files(worker, &manifest);
 	manifest_end_files(&manifest);
 	add_wal_ranges(&manifest, &backup->mode);
-	if (!manifest_finish(&manifest))
-	{
-		manifest_free(&manifest);
+	good = manifest_finish(&manifest);
+	if (!good)
 		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory for the backup manifest")));
-	}
-	size = (int64) manifest.text.length;
-	contents = MemoryContextAllocHuge(backup->context, size);
-	memcpy(contents, manifest.text.data, size);
+				(errcode_for_file_access(),
+				 errmsg("could not write file \"%s\": %m", path)));
+	entry = add_patch(backup, "backup_manifest", path, (int64) manifest.size);
+	entry->elsewhere = true;
 	manifest_free(&manifest);
-	add_patch(backup, "backup_manifest", contents, size);
+	CloseTransientFile(fd);
 }
 
 /* The backup cannot be finished: stop it.  Always false. */

@@ -208,6 +208,7 @@ enter_stage(Worker *worker, NativeStage stage)
 	};
 	Backup	   *backup = worker->backup;
 	BackupStatus *status = &worker->instance->backup;
+
 	/* one archive holds all logs, and one job syncs everything */
 	int			jobs = stage == NATIVE_SYNC ||
 		(stage == NATIVE_LOGS && is_tar(worker)) ? 1 : worker->threads;
@@ -259,7 +260,7 @@ refuse_native(Worker *worker, Call *call)
 	answer_error(&call->answer, error.jet,
 				 "cannot write a backup to \"%s\"", request->path);
 	answer_detail(&call->answer, "%c%s.", pg_toupper((unsigned char) error.text[0]),
-				  error.text + 1);
+				  error.text +1);
 	if (error.jet == JET_errBackupDirectoryNotEmpty)
 		answer_hint(&call->answer, "Give an empty directory, or one that does not exist yet.");
 	return true;

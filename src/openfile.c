@@ -84,14 +84,15 @@ check_entry(FileEntry *entry, Call *call)
 	else if (entry->status == FILE_OPEN)
 		answer_error(&call->answer, JET_errFileAccessDenied,
 					 "file \"%s\" is open on another handle", entry->name);
-	else if (offset != 0 && offset != entry->resume_position)
+	else if (offset != 0 &&
+			 (entry->resume == NULL || offset != entry->resume->position))
 	{
 		answer_error(&call->answer, JET_errInvalidParameter,
 					 "cannot open file \"%s\" at offset %lld", entry->name,
 					 (long long) offset);
-		if (entry->resume_position > 0)
+		if (entry->resume != NULL)
 			answer_detail(&call->answer, "It was last closed at %lld.",
-						  (long long) entry->resume_position);
+						  (long long) entry->resume->position);
 		else
 			answer_detail(&call->answer, "It was not closed before its end, so it must be read from 0.");
 	}
@@ -191,7 +192,7 @@ open_source(Worker *worker, Call *call, FileEntry *entry)
 	int			error = 0;
 	int			fd;
 
-	if (entry->contents != NULL)
+	if (file_memory(entry) != NULL)
 		return -1;
 	if (!AcquireExternalFD())
 	{
@@ -199,7 +200,7 @@ open_source(Worker *worker, Call *call, FileEntry *entry)
 		return -1;
 	}
 	/* a FIFO put in place of a file must not hang the worker */
-	fd = open(entry->name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	fd = open(file_path(entry), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0 || fstat(fd, &st) != 0)
 		error = errno;
 	else if (!S_ISREG(st.st_mode))
@@ -294,7 +295,7 @@ start_reading(Worker *worker, Call *call, OpenFile *place, FileEntry *entry,
 	uint32		nframes;
 	EngSource	source = {
 		.fd = fd,
-		.memory = entry->contents,
+		.memory = file_memory(entry),
 		.verify = verify_mode(worker, entry),
 		.first_block = entry->first_block,
 		.tag = (uint32) (entry - worker->backup->attach.entries),
@@ -309,7 +310,7 @@ start_reading(Worker *worker, Call *call, OpenFile *place, FileEntry *entry,
 	strlcpy(place->handle->file_name, entry->name,
 			sizeof(place->handle->file_name));
 	if (!eng_job_open(place->job, &place->handle->ring, &source,
-					  base > 0 ? entry->resume : NULL))
+					  base > 0 ? &entry->resume->digest : NULL))
 	{
 		frame_put_handle(worker->instance, place->handle, true);
 		place->handle = NULL;
@@ -369,7 +370,7 @@ openfile_find(Worker *worker, int32 number)
 }
 
 OpenFile *
-openfile_begin_closing(Worker *worker, Call *call)
+openfile_claim(Worker *worker, Call *call)
 {
 	OpenFile   *file = openfile_find(worker, call->request.handle);
 	int32		holder;
@@ -381,7 +382,6 @@ openfile_begin_closing(Worker *worker, Call *call)
 					 "handle %d is not open", call->request.handle);
 		return NULL;
 	}
-	/* the position is final once nobody can read */
 	if (!ring_claim(&file->handle->ring, RING_CLAIM_OWNER, &holder))
 	{
 		answer_error(&call->answer, JET_errInvalidParameter,
@@ -390,29 +390,44 @@ openfile_begin_closing(Worker *worker, Call *call)
 		return NULL;
 	}
 	file->claimed = true;
+	return file;
+}
+
+void
+openfile_release_claim(OpenFile *file)
+{
+	file->claimed = false;
+	ring_release(&file->handle->ring, RING_CLAIM_OWNER);
+}
+
+void
+openfile_begin_closing(OpenFile *file, Call *call)
+{
 	file->closing = call;
 	ring_close(&file->handle->ring);
-	return file;
 }
 
 void
 openfile_close(Worker *worker, Call *call)
 {
-	if (!backup_refuse(worker, call, CALL_CLOSE_FILE))
-		(void) openfile_begin_closing(worker, call);
+	OpenFile   *file;
+
+	if (backup_refuse(worker, call, CALL_CLOSE_FILE))
+		return;
+	file = openfile_claim(worker, call);
+	if (file != NULL)
+		openfile_begin_closing(file, call);
 }
 
 /* Forget what was kept for going on with a file. */
 static void
 drop_resume(FileEntry *entry)
 {
-	if (entry->resume != NULL)
-	{
-		digest_free(entry->resume);
-		free(entry->resume);
-		entry->resume = NULL;
-	}
-	entry->resume_position = 0;
+	if (entry->resume == NULL)
+		return;
+	digest_free(&entry->resume->digest);
+	free(entry->resume);
+	entry->resume = NULL;
 }
 
 /*
@@ -423,23 +438,19 @@ static void
 keep_resume(OpenFile *file, uint64 position)
 {
 	FileEntry  *entry = file->entry;
-	Digest	   *state;
+	FileResume *resume;
 
 	drop_resume(entry);
 	if (position == 0)
 		return;
-	state = calloc(1, sizeof(Digest));
-	if (state != NULL && digest_init(state, entry->digest.kind) &&
-		eng_job_digest(file->job, position, state))
-	{
-		entry->resume = state;
-		entry->resume_position = (int64) position;
-	}
-	else if (state != NULL)
-	{
-		digest_free(state);
-		free(state);
-	}
+	resume = calloc(1, sizeof(FileResume));
+	if (resume == NULL)
+		return;
+	resume->position = (int64) position;
+	entry->resume = resume;
+	if (!digest_init(&resume->digest, entry->digest.kind) ||
+		!eng_job_digest(file->job, position, &resume->digest))
+		drop_resume(entry);
 }
 
 void

@@ -298,7 +298,7 @@ parse_compression(const char *text, int64 *value)
 		if (text[length] == '\0')
 			return true;
 		if (text[length] != ':' ||
-			!parse_int(text + length + 1, &level, 0, NULL) ||
+			!parse_int(text +length + 1, &level, 0, NULL) ||
 			level < 1 || level >= LEVELS)
 			return false;
 		*value += level;

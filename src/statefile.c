@@ -159,3 +159,9 @@ statefile_remove(const char *name)
 				 errmsg("could not remove file \"%s\": %m", path)));
 	pfree(path);
 }
+
+char *
+statefile_manifest_path(int32 instance_id)
+{
+	return psprintf("%s/manifest.%d", ESE_DIRECTORY, instance_id);
+}

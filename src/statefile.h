@@ -33,4 +33,7 @@ extern void statefile_read_done(const char *name, RecordReader *reader);
 
 extern void statefile_remove(const char *name);
 
+/* Where the manifest of an instance's open backup lies; palloc'd. */
+extern char *statefile_manifest_path(int32 instance_id);
+
 #endif							/* ESE_STATEFILE_H */

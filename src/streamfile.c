@@ -172,27 +172,46 @@ streamfile_open(Worker *worker, Call *call)
 	start_stream(worker, call, place);
 }
 
+/*
+ * The most a client can have received: the frame that was being sent when the
+ * connection broke may have arrived although it does not count as sent.
+ */
+static uint64
+most_received(EngRing *ring)
+{
+	uint64		position = atomic_load(&ring->position);
+
+	if (ring->frame_at >= atomic_load(&ring->produced))
+		return position;
+	return position - ring->offset_at +
+		ring->length[ring->frame_at % ring->nframes];
+}
+
 void
 streamfile_resume(Worker *worker, Call *call)
 {
 	OpenFile   *file;
+	uint64		most;
 
-	if (backup_refuse(worker, call, CALL_READ_FILE))
+	if (backup_refuse(worker, call, CALL_READ_FILE) ||
+		(file = openfile_claim(worker, call)) == NULL)
 		return;
-	file = openfile_find(worker, call->request.handle);
-	if (file != NULL && file->stream == NULL)
+	most = most_received(&file->handle->ring);
+	if (file->stream != NULL && (uint64) call->request.number <= most)
+	{
+		/* goes on when the job has parked */
+		openfile_begin_closing(file, call);
+		return;
+	}
+	if (file->stream == NULL)
 		answer_error(&call->answer, JET_errInvalidParameter,
 					 "handle %d is not that of a stream",
 					 call->request.handle);
-	else if (file != NULL && (uint64) call->request.number >
-			 atomic_load(&file->handle->ring.position))
+	else
 		answer_error(&call->answer, JET_errInvalidParameter,
 					 "only %llu bytes were sent of stream %d",
-					 (unsigned long long) atomic_load(&file->handle->ring.position),
-					 call->request.handle);
-	else
-		/* goes on when the job has parked */
-		(void) openfile_begin_closing(worker, call);
+					 (unsigned long long) most, call->request.handle);
+	openfile_release_claim(file);
 }
 
 void

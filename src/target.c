@@ -46,7 +46,7 @@ target_jet_error(int sys_errno)
 
 /* Fill in an error; always false. */
 static bool
-fail(TargetError *error, int jet, const char *format,...) pg_attribute_printf(3, 4);
+			fail(TargetError *error, int jet, const char *format,...) pg_attribute_printf(3, 4);
 
 static bool
 fail(TargetError *error, int jet, const char *format,...)

@@ -30,7 +30,7 @@ typedef struct Target
 typedef struct TargetError
 {
 	int			jet;			/* JetErr */
-	char		text[ESE_MESSAGE_LENGTH];
+	char text[	ESE_MESSAGE_LENGTH];
 } TargetError;
 
 /* The JET error of an errno that came from writing. */

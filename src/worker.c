@@ -37,6 +37,7 @@
 #include "frame.h"
 #include "instance.h"
 #include "registry.h"
+#include "statefile.h"
 #include "stop.h"
 #include "testpoint.h"
 #include "worker.h"
@@ -331,6 +332,7 @@ set_up(Worker *worker, int32 id)
 	instance_set_state(instance, INSTANCE_INITIALIZING);
 	testpoint("init.start");
 	history_close_open_rows(id, instance->params.history_limit);
+	(void) unlink(statefile_manifest_path(id));
 	worker->file_places = (int) instance->params.max_open_files + SPARE_FILES;
 	worker->files = MemoryContextAllocZero(TopMemoryContext,
 										   sizeof(OpenFile) * worker->file_places);

@@ -34,8 +34,8 @@ typedef struct Digest
 /* The finished value, as bytes in the order the manifest prints them. */
 typedef struct DigestValue
 {
-	DigestKind	kind;
-	int			length;
+	uint8_t		kind;			/* DigestKind */
+	uint8_t		length;
 	unsigned char bytes[DIGEST_MAX_LENGTH];
 } DigestValue;
 

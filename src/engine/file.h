@@ -30,14 +30,22 @@ typedef enum FileStatus
 {
 	FILE_UNREAD,				/* next: OPEN, IN_STREAM, GONE */
 	FILE_OPEN,					/* a handle has it; next: any other */
-	FILE_IN_STREAM,				/* a job took it from the queue; next:
-								 * UNREAD, READ, GONE, FAILED */
+	FILE_IN_STREAM,				/* a job took it from the queue; next: UNREAD,
+								 * READ, GONE, FAILED */
 	FILE_READ,					/* read to its end and closed; may be opened
 								 * again */
 	FILE_GONE,					/* was removed before it could be opened */
 	FILE_FAILED,				/* damaged or unreadable; may be opened again */
 } FileStatus;
 
+/* Where a file was closed unfinished, and its digest there. */
+typedef struct FileResume
+{
+	int64_t		position;
+	Digest		digest;
+} FileResume;
+
+/* There is one for each file of the cluster: every byte of it counts. */
 typedef struct FileEntry
 {
 	char	   *name;
@@ -48,14 +56,29 @@ typedef struct FileEntry
 	uint32_t	tablespace;
 	uint8_t		kind;			/* FileKind */
 	uint8_t		status;			/* FileStatus */
-	bool		failure_counted;
-	bool		damaged;		/* a stream has delivered a damaged page */
+	bool		failure_counted:1;
+	bool		damaged:1;		/* a stream has delivered a damaged page */
+	bool		elsewhere:1;	/* patch file: contents is the path of a file
+								 * that holds them */
 	uint32_t	first_block;	/* relation: block number of the first page */
 	int64_t		generation;		/* log: its segment number */
 	char	   *contents;		/* patch file: its bytes */
+	FileResume *resume;			/* or NULL */
 	DigestValue digest;			/* of a file that was read */
-	int64_t		resume_position;	/* where it was closed unfinished, or 0 */
-	Digest	   *resume;			/* the digest there */
 } FileEntry;
+
+/* The bytes of a file that exists only in memory; NULL for others. */
+static inline const char *
+file_memory(const FileEntry *entry)
+{
+	return entry->elsewhere ? NULL : entry->contents;
+}
+
+/* Where the others lie. */
+static inline const char *
+file_path(const FileEntry *entry)
+{
+	return entry->elsewhere ? entry->contents : entry->name;
+}
 
 #endif							/* ESE_FILE_H */

@@ -66,11 +66,11 @@ open_member(EngJob *job, EngShared *shared, EngIntake *intake,
 	int			fd;
 
 	job->source.fd = -1;
-	job->source.memory = entry->contents;
+	job->source.memory = file_memory(entry);
 	job->source.verify = VERIFY_OFF;
-	if (entry->kind == FILE_DIRECTORY || entry->contents != NULL)
+	if (entry->kind == FILE_DIRECTORY || file_memory(entry) != NULL)
 		return true;
-	fd = open(entry->name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	fd = open(file_path(entry), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0)
 		return false;
 	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))

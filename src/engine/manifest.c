@@ -10,13 +10,36 @@
 #include <inttypes.h>
 #include <string.h>
 
+/* So much text is written at once. */
+#define WRITE_AT (64 * 1024)
+
+/* Add what has come together to the digest, and write it. */
+static void
+flush(Manifest *manifest, bool add_to_digest)
+{
+	ByteBuffer *text = &manifest->text;
+
+	if (text->failed ||
+		(add_to_digest &&
+		 !digest_update(&manifest->digest, text->data, text->length)) ||
+		!manifest->writer(manifest->arg, text->data, text->length))
+		manifest->failed = true;
+	manifest->size += text->length;
+	text	  ->length = 0;
+}
+
 static void
 append_hex(Manifest *manifest, const void *data, size_t length)
 {
+	static const char digits[] = "0123456789abcdef";
 	const unsigned char *bytes = data;
 
 	for (size_t i = 0; i < length; i++)
-		buffer_format(&manifest->text, "%02x", bytes[i]);
+	{
+		char		pair[2] = {digits[bytes[i] >> 4], digits[bytes[i] & 15]};
+
+		buffer_append(&manifest->text, pair, sizeof(pair));
+	}
 }
 
 /* The bytes a UTF-8 character has after its first one; -1 for a bad start. */
@@ -65,20 +88,31 @@ append_json_string(Manifest *manifest, const char *text)
 	buffer_append(&manifest->text, "\"", 1);
 	for (const char *p = text; *p != '\0'; p++)
 	{
+		size_t		plain = 0;
+
+		while ((unsigned char) p[plain] >= ' ' && p[plain] != '"' &&
+			   p[plain] != '\\')
+			plain++;
+		buffer_append(&manifest->text, p, plain);
+		p += plain;
+		if (*p == '\0')
+			break;
 		if (*p == '"' || *p == '\\')
 			buffer_format(&manifest->text, "\\%c", *p);
-		else if ((unsigned char) *p < ' ')
-			buffer_format(&manifest->text, "\\u%04x", (unsigned char) *p);
 		else
-			buffer_append(&manifest->text, p, 1);
+			buffer_format(&manifest->text, "\\u%04x", (unsigned char) *p);
 	}
 	buffer_append(&manifest->text, "\"", 1);
 }
 
 void
-manifest_begin(Manifest *manifest, int version, uint64_t system_identifier)
+manifest_begin(Manifest *manifest, int version, uint64_t system_identifier,
+			   ManifestWriter writer, void *arg)
 {
 	memset(manifest, 0, sizeof(*manifest));
+	manifest->writer = writer;
+	manifest->arg = arg;
+	manifest->failed = !digest_init(&manifest->digest, DIGEST_SHA256);
 	buffer_format(&manifest->text, "{ \"PostgreSQL-Backup-Manifest-Version\": %d,\n",
 				  version);
 	if (version >= 2)
@@ -100,7 +134,7 @@ void
 manifest_add_file(Manifest *manifest, const char *path, uint64_t size,
 				  time_t modified, const DigestValue *digest)
 {
-	const char *algorithm = digest_manifest_name(digest->kind);
+	const char *algorithm = digest_manifest_name((DigestKind) digest->kind);
 	char		when[64];
 	struct tm	tm;
 
@@ -129,6 +163,8 @@ manifest_add_file(Manifest *manifest, const char *path, uint64_t size,
 		buffer_format(&manifest->text, "\"");
 	}
 	buffer_format(&manifest->text, " }");
+	if (manifest->text.length >= WRITE_AT)
+		flush(manifest, true);
 }
 
 void
@@ -152,30 +188,27 @@ manifest_add_wal_range(Manifest *manifest, const ManifestWalRange *range)
 bool
 manifest_finish(Manifest *manifest)
 {
-	Digest		sha;
 	DigestValue value;
 	Digest		scratch;
 	bool		ok;
 
 	buffer_format(&manifest->text, "\n],\n");
-	if (manifest->text.failed)
-		return false;
-	ok = digest_init(&sha, DIGEST_SHA256);
-	ok = digest_init(&scratch, DIGEST_SHA256) && ok;
-	ok = ok && digest_update(&sha, manifest->text.data, manifest->text.length) &&
-		digest_value(&sha, &scratch, &value);
-	digest_free(&sha);
+	flush(manifest, true);
+	ok = digest_init(&scratch, DIGEST_SHA256);
+	ok = ok && digest_value(&manifest->digest, &scratch, &value);
 	digest_free(&scratch);
-	if (!ok)
+	if (!ok || manifest->failed)
 		return false;
 	buffer_format(&manifest->text, "\"Manifest-Checksum\": \"");
 	append_hex(manifest, value.bytes, (size_t) value.length);
 	buffer_format(&manifest->text, "\"}\n");
-	return !manifest->text.failed;
+	flush(manifest, false);
+	return !manifest->failed;
 }
 
 void
 manifest_free(Manifest *manifest)
 {
 	buffer_free(&manifest->text);
+	digest_free(&manifest->digest);
 }

@@ -19,10 +19,19 @@
 #include "buffer.h"
 #include "digest.h"
 
+/* Takes bytes of the manifest, in order; false when it cannot. */
+typedef bool (*ManifestWriter) (void *arg, const char *bytes, size_t length);
+
+/* Only a piece of it is ever in memory. */
 typedef struct Manifest
 {
-	ByteBuffer text;
+	ByteBuffer text;			/* not yet written */
 	bool		first;			/* no element of the current list yet */
+	bool		failed;			/* the writer, or memory, has failed */
+	Digest		digest;			/* of everything written */
+	uint64_t	size;			/* bytes written */
+	ManifestWriter writer;
+	void	   *arg;
 } Manifest;
 
 typedef struct ManifestWalRange
@@ -33,7 +42,8 @@ typedef struct ManifestWalRange
 } ManifestWalRange;
 
 extern void manifest_begin(Manifest *manifest, int version,
-						   uint64_t system_identifier);
+						   uint64_t system_identifier,
+						   ManifestWriter writer, void *arg);
 
 /* A file: path as in the data directory, any bytes but NUL. */
 extern void manifest_add_file(Manifest *manifest, const char *path,
@@ -45,7 +55,10 @@ extern void manifest_end_files(Manifest *manifest);
 extern void manifest_add_wal_range(Manifest *manifest,
 								   const ManifestWalRange *range);
 
-/* Ends the ranges, adds the manifest's own checksum.  False when memory was out on the way. */
+/*
+ * End the ranges, add the manifest's own checksum, write the rest.  False when
+ * the writer failed or memory was out on the way.
+ */
 extern bool manifest_finish(Manifest *manifest);
 extern void manifest_free(Manifest *manifest);
 

@@ -41,6 +41,7 @@ close($socket);
 my $dsn = "host=$home;port=$port;dbname=postgres";
 my ($dbh, $id, $data);
 my $out = "$home/out";
+my $trash_count = 0;
 
 END { system("pg_ctl -D $data -m immediate stop > /dev/null 2>&1") if $data; }
 
@@ -61,6 +62,16 @@ sub slurp
 
 sub wanted { return grep { $_ =~ /$option{only}/ } @_; }
 sub say_now { print STDERR "@_\n"; return; }
+
+# Memory that a virtual machine has never touched is slow the first time: let
+# that be over before anything is measured.
+sub touch_memory
+{
+	my ($kb) = slurp('/proc/meminfo') =~ /^MemAvailable:\s+(\d+)/m;
+	say_now('touching memory ...');
+	run('dd if=/dev/zero of=/dev/shm/ese_bench bs=1M count=' . int($kb / 1024 * 0.45) . '; rm -f /dev/shm/ese_bench');
+	return;
+}
 
 # ---- clusters
 
@@ -152,11 +163,22 @@ sub cpu
 	return $ticks / 100 + $user + $system;
 }
 
+# Give back the space of what was written, but keep its inodes until the end:
+# for minutes ext4 avoids those of removed files, and searches long for others.
+sub discard
+{
+	my $trash = "$home/trash" . ++$trash_count;
+	mkdir($trash);
+	rename($_, "$trash/" . s{.*/}{}r) for $out, glob("$home/repo/*");
+	run("find $trash -type f -exec truncate -s 0 {} + && sync -f $home");
+	return;
+}
+
 # Run something once, on empty ground: seconds, CPU seconds.
 sub measure
 {
 	my ($work) = @_;
-	run("rm -rf $out $home/repo/* && sync -f $home");
+	discard();
 	my $cpu = cpu();
 	my $begun = time();
 	my $seconds = $work->();
@@ -288,13 +310,13 @@ my @large = (
 );
 
 my @small = (
-	[ 'small', 'small files, native plain', native(backup_format => 'plain'), 'pg_basebackup -Fp', $plain_peer ],
-	[ 'small', 'small files, native tar', native(), 'pg_basebackup -Fp', $plain_peer ],
+	[ 'small', 'native plain', native(backup_format => 'plain'), 'pg_basebackup -Fp', $plain_peer ],
+	[ 'small', 'native tar', native(), 'pg_basebackup -Fp', $plain_peer ],
 );
 
 sub compare
 {
-	my @rows = grep { "$_->[0] $_->[1]" =~ /$option{only}/ } @_;
+	my @rows = grep { "$_->[0]: $_->[1]" =~ /$option{only}/ } @_;
 	return if !@rows;
 	prepare_pgbackrest() if grep { $_->[0] eq 'pgbackrest' } @rows;
 	my @measured = map { { ours => [], peer => [], cpu => [], peer_cpu => [] } } @rows;
@@ -400,11 +422,12 @@ sub memory
 	my $worker = EseClient::value($dbh, "SELECT worker_pid FROM ese_instance WHERE instance_id = $id");
 	my $resident = sub { my ($kb) = slurp("/proc/$worker/status") =~ /^$_[0]:\s+(\d+) kB/m; return $kb; };
 	set_parameters();
-	run("rm -rf $out");
+	discard();
 	native(backup_format => 'plain')->();
 	my $peak = $resident->('VmHWM');
 	my $before = EseClient::value($dbh, "SELECT files FROM ese_backup_history ORDER BY backup_id DESC LIMIT 1");
-	run("rm -rf $data/many $out");
+	run("rm -rf $data/many");
+	discard();
 	$dbh->do("SELECT ese_term($id)");
 	$dbh->do("SELECT ese_init($id)");
 	$worker = EseClient::value($dbh, "SELECT worker_pid FROM ese_instance WHERE instance_id = $id");
@@ -418,8 +441,9 @@ sub memory
 
 # ---- everything
 
+touch_memory();
 my $sections = 'streams native pgbackrest threads stops memory';
-if (wanted(split(/ /, $sections)) || grep { $_->[1] =~ /$option{only}/ } @large)
+if (wanted(split(/ /, $sections)) || grep { "$_->[0]: $_->[1]" =~ /$option{only}/ } @large)
 {
 	load_pgbench($option{scale});
 	compare(@large);
@@ -429,7 +453,7 @@ if (wanted(split(/ /, $sections)) || grep { $_->[1] =~ /$option{only}/ } @large)
 	memory() if wanted('memory');
 }
 throughput('cluster of about GB', [ 0.5, 2, 8 ], sub { load_pgbench(int($_[0] * 65 * $option{scale} / 300)) }) if wanted('sizes');
-if (wanted('small') || grep { $_->[1] =~ /$option{only}/ } @small)
+if (wanted('small') || wanted('small'))
 {
 	load_tables($option{tables});
 	compare(@small);

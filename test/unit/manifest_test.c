@@ -42,15 +42,73 @@ test_digests(void)
 }
 
 static bool
-contains(const Manifest *manifest, const char *text)
+contains(const ByteBuffer *written, const char *text)
 {
-	return memmem(manifest->text.data, manifest->text.length, text,
-				  strlen(text)) != NULL;
+	return memmem(written->data, written->length, text, strlen(text)) != NULL;
+}
+
+/* A writer that keeps everything. */
+static bool
+collect(void *arg, const char *bytes, size_t length)
+{
+	buffer_append(arg, bytes, length);
+	return true;
+}
+
+/* One that soon cannot write any more. */
+static bool
+refuse(void *arg, const char *bytes, size_t length)
+{
+	(void) bytes;
+	(void) length;
+	return ++* (int *) arg < 3;
+}
+
+/* A long one is written piece by piece; its checksum is of all of them. */
+static void
+test_pieces(void)
+{
+	ByteBuffer	written = {0};
+	Manifest	manifest;
+	DigestValue none = {DIGEST_NONE, 0, {0}};
+	Digest		sha;
+	Digest		scratch;
+	DigestValue value;
+	char		hex[2 * DIGEST_MAX_LENGTH + 1];
+	char	   *end;
+	int			calls = 0;
+
+	manifest_begin(&manifest, 1, 0, collect, &written);
+	for (int i = 0; i < 3000; i++)
+		manifest_add_file(&manifest, "base/5/1259", (uint64_t) i, 0, &none);
+	manifest_end_files(&manifest);
+	ok(manifest_finish(&manifest) && manifest.size == written.length &&
+	   manifest.text.room < 512 * 1024, "a long manifest is never in memory as a whole");
+	end = memmem(written.data, written.length, "\"Manifest-Checksum", 18);
+	digest_init(&sha, DIGEST_SHA256);
+	digest_init(&scratch, DIGEST_SHA256);
+	digest_update(&sha, written.data, (size_t) (end - written.data));
+	digest_value(&sha, &scratch, &value);
+	for (int i = 0; i < value.length; i++)
+		sprintf(hex + 2 * i, "%02x", value.bytes[i]);
+	ok(contains(&written, hex), "its checksum is that of everything before");
+	digest_free(&sha);
+	digest_free(&scratch);
+	manifest_free(&manifest);
+	buffer_free(&written);
+
+	manifest_begin(&manifest, 1, 0, refuse, &calls);
+	for (int i = 0; i < 3000; i++)
+		manifest_add_file(&manifest, "base/5/1259", (uint64_t) i, 0, &none);
+	manifest_end_files(&manifest);
+	ok(!manifest_finish(&manifest), "a writer that fails is noticed");
+	manifest_free(&manifest);
 }
 
 static void
 test_text(void)
 {
+	ByteBuffer	written = {0};
 	Manifest	manifest;
 	DigestValue crc = {DIGEST_CRC32C, 4, {0xa1, 0xb2, 0xc3, 0xd4}};
 	DigestValue none = {DIGEST_NONE, 0, {0}};
@@ -62,7 +120,7 @@ test_text(void)
 		"\"Last-Modified\": \"2001-09-09 01:46:40 GMT\", "
 		"\"Checksum-Algorithm\": \"CRC32C\", \"Checksum\": \"a1b2c3d4\" },\n";
 
-	manifest_begin(&manifest, 1, 0);
+	manifest_begin(&manifest, 1, 0, collect, &written);
 	manifest_add_file(&manifest, "base/1/1259", 106496, 1000000000, &crc);
 	manifest_add_file(&manifest, "a\"b\\c\nd", 0, 0, &none);
 	manifest_add_file(&manifest, "caf\xe9", 0, 0, &none);
@@ -70,24 +128,28 @@ test_text(void)
 	manifest_add_wal_range(&manifest, &newer);
 	manifest_add_wal_range(&manifest, &older);
 	ok(manifest_finish(&manifest), "a manifest is written");
-	ok(strncmp(manifest.text.data, head, sizeof(head) - 1) == 0,
+	ok(strncmp(written.data, head, sizeof(head) - 1) == 0,
 	   "its beginning is right to the byte");
-	ok(contains(&manifest, "\"Path\": \"a\\\"b\\\\c\\u000ad\""),
+	ok(contains(&written, "\"Path\": \"a\\\"b\\\\c\\u000ad\""),
 	   "special characters are escaped");
-	ok(contains(&manifest, "\"Encoded-Path\": \"636166e9\""),
+	ok(contains(&written, "\"Encoded-Path\": \"636166e9\""),
 	   "what is not UTF-8 is hexadecimal");
-	ok(contains(&manifest, "\n],\n\"WAL-Ranges\": [\n"
+	ok(contains(&written, "\n],\n\"WAL-Ranges\": [\n"
 				"{ \"Timeline\": 2, \"Start-LSN\": \"10/28\", \"End-LSN\": \"10/FF\" },\n"
 				"{ \"Timeline\": 1, \"Start-LSN\": \"0/28\", \"End-LSN\": \"10/28\" }\n],\n"
 				"\"Manifest-Checksum\": \""), "the WAL ranges");
-	ok(memcmp(manifest.text.data + manifest.text.length - 3, "\"}\n", 3) == 0,
+	ok(memcmp(written.data + written.length - 3, "\"}\n", 3) == 0,
 	   "it ends as it must");
 	manifest_free(&manifest);
 
-	manifest_begin(&manifest, 2, 12345678901234567890u);
-	ok(contains(&manifest, "Version\": 2,\n\"System-Identifier\": 12345678901234567890,\n\"Files\""),
+	written.length = 0;
+	manifest_begin(&manifest, 2, 12345678901234567890u, collect, &written);
+	manifest_end_files(&manifest);
+	ok(manifest_finish(&manifest), "another one");
+	ok(contains(&written, "Version\": 2,\n\"System-Identifier\": 12345678901234567890,\n\"Files\""),
 	   "version 2 has the system identifier");
 	manifest_free(&manifest);
+	buffer_free(&written);
 }
 
 static void
@@ -109,6 +171,7 @@ main(void)
 {
 	test_digests();
 	test_text();
+	test_pieces();
 	test_utf8();
 	return done_testing();
 }

@@ -303,7 +303,7 @@ test_resume(void)
 	close_stream(0);
 	for (int m = (int) streams[0]->intake.member_count - 1; m >= 0; m--)
 	{
-		EngMember *member = &streams[0]->intake.members[m];
+		EngMember  *member = &streams[0]->intake.members[m];
 
 		if (member->end > received)
 			eng_queue_return(queue, member->index);
