@@ -17,4 +17,14 @@ SELECT ese_set_system_parameter(:i, 'backup_threads', '100');
 SELECT ese_set_system_parameter(:i, 'backup_max_rate', 'fast');
 SELECT ese_set_system_parameter(:i, 'backup_idle_timeout', 'a while');
 SELECT ese_set_system_parameter(:i, 'backup_threats', '2');
+-- compression: a kind, and perhaps a level of it
+SELECT v, ese_set_system_parameter(:i, 'backup_compression', v), ese_get_system_parameter(:i, 'backup_compression')
+  FROM unnest(ARRAY['lz4', 'LZ4:12', 'zstd', 'zstd:22', 'none', 'default']) AS v;
+SELECT ese_set_system_parameter(:i, 'backup_compression', 'zstd:23');
+SELECT ese_set_system_parameter(:i, 'backup_compression', 'lz4:');
+SELECT ese_set_system_parameter(:i, 'backup_compression', 'lz4:x');
+SELECT ese_set_system_parameter(:i, 'backup_compression', 'none:1');
+SELECT ese_set_system_parameter(:i, 'backup_compression', 'gzip');
+SELECT ese_set_system_parameter(:i, 'backup_compression', '');
+SELECT ese_set_system_parameter(:i, 'backup_format', 'cpio');
 SELECT ese_drop_instance(:i);

@@ -7,11 +7,13 @@
  *
  *	instance, param, registry	instances and their definitions on disk
  *	shared, frame, call			shared memory: slots, frames, requests
- *	client, reader,				what sessions do: the SQL functions
- *	streamreader, stop
+ *	client, reader, stop,		what sessions do: the SQL functions
+ *	streamreader, waiter,
+ *	message
  *	worker, begin, backup,		what the worker of an instance does
  *	guard, filelist, openfile,
- *	streamfile, loglist
+ *	streamfile, loglist,
+ *	native, target
  *	history, finding, statefile	durable records under ese/
  *	report, view				errors; the views
  *	engine/						the threads, free of PostgreSQL
