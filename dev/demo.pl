@@ -118,7 +118,29 @@ print "The sums are equal.\n";
 run("pg_amcheck -h $home -p $restored_port --heapallindexed -d postgres");
 print "pg_amcheck found nothing.\n";
 
-say_step('A second backup, stopped while it is read');
+say_step('A backup written by the server: archives, compressed by all threads');
+psql(<<"SQL");
+SELECT ese_set_system_parameter(1, 'backup_format', 'tar'), ese_set_system_parameter(1, 'backup_compression', 'zstd:1');
+SELECT ese_backup_instance(1, '$home/archives', label => 'archives');
+SQL
+print run("ls -l $home/archives");
+mkdir("$home/extracted", 0700);
+run("for archive in $home/archives/*; do tar -C $home/extracted --zstd -xf \$archive || exit 1; done");
+print run("pg_verifybackup $home/extracted");
+
+say_step('Another one, stopped: nothing is left of it');
+psql(<<"SQL");
+SELECT ese_set_system_parameter(1, 'backup_max_rate', '20MB');
+SELECT ese_backup_instance(1, '$home/stopped', wait => false);
+SELECT pg_sleep(1);
+SELECT phase, bytes_total, bytes_done, files_total, files_done FROM ese_backup_progress;
+SELECT ese_stop_backup_instance(1);
+CALL ese_wait_backup(1);
+SQL
+die "something is left\n" if -e "$home/stopped";
+$dbh->do("SELECT ese_set_system_parameter(1, 'backup_max_rate', 'default')");
+
+say_step('One that is read over SQL, stopped while it is read');
 my $reader = EseClient::connect_to($dsn);
 $reader->do("SELECT ese_begin_external_backup_instance(1, 0, 'to be stopped')");
 my ($name) = $reader->selectrow_array("SELECT file_name FROM ese_get_attach_info_instance(1) ORDER BY file_size DESC LIMIT 1");

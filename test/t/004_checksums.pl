@@ -134,11 +134,15 @@ close($file);
 for my $kind (qw(sha256 none))
 {
 	$node->safe_psql('postgres', "SELECT ese_set_system_parameter($id, 'manifest_checksums', '$kind')");
-	my $copy = PostgreSQL::Test::Utils::tempdir() . '/backup';
-	EseClient::backup(dsn($node), $id, $copy, sessions => 2);
-	command_ok([ 'pg_verifybackup', $copy ], "manifest_checksums = $kind: pg_verifybackup");
-	my $manifest = slurp_file("$copy/backup_manifest");
-	ok($kind eq 'none' ? $manifest !~ /Checksum-Algorithm/ : $manifest =~ /"Checksum-Algorithm": "SHA256"/, 'as asked for');
+	for my $way (grep { $_->{name} =~ /^(by files|by streams|native|native, tar, lz4)$/ } @WAYS)
+	{
+		my $name = "manifest_checksums = $kind, $way->{name}";
+		my $copy = PostgreSQL::Test::Utils::tempdir() . '/backup';
+		take_backup($way, $node, $id, $copy);
+		command_ok([ 'pg_verifybackup', $copy ], "$name: pg_verifybackup");
+		my $manifest = slurp_file("$copy/backup_manifest");
+		ok($kind eq 'none' ? $manifest !~ /Checksum-Algorithm/ : $manifest =~ /"Checksum-Algorithm": "SHA256"/, "$name: as asked for");
+	}
 }
 nothing_held($node, 'in the end');
 

@@ -33,17 +33,26 @@ run_ok("pg_ctlcluster $version $name start");
 run_ok("pgbench -h $sockets -p $port -i -s 2 -q postgres");
 psql($_) for ('CREATE EXTENSION ese', "SELECT ese_create_instance('main')", 'SELECT ese_init(1)');
 ok(!-e "$base/data/postgresql.conf", 'the configuration is not in the data directory');
-ok(eval { EseClient::backup("host=$sockets;port=$port;dbname=postgres", 1, "$base/backup", sessions => 2); 1 }, 'a backup') or diag($@);
-run_ok("pg_verifybackup $base/backup");
-
-# the README's commands, with other places
+my $dsn = "host=$sockets;port=$port;dbname=postgres";
+my %backups = (
+	files => sub { EseClient::backup($dsn, 1, $_[0], sessions => 2) },
+	streams => sub { EseClient::backup($dsn, 1, $_[0], sessions => 2, streams => 1) },
+	native => sub { EseClient::value(EseClient::connect_to($dsn), "SELECT ese_backup_instance(1, '$_[0]')") });
 my $other_port = PostgreSQL::Test::Cluster::get_free_port();
 run_ok("pg_createcluster --port $other_port --datadir $base/restored --socketdir $sockets --logfile $base/restored.log $version ${name}r");
-run_ok("rm -rf $base/restored && cp -a $base/backup $base/restored");
-run_ok("cp /etc/postgresql/$version/$name/pg_hba.conf /etc/postgresql/$version/${name}r/");
-run_ok("pg_ctlcluster $version ${name}r start");
-is(psql('SELECT count(*) FROM pgbench_accounts', $other_port), "200000\n", 'the restored cluster answers');
-run_ok("pg_ctlcluster $version ${name}r stop");
+for my $way (sort keys %backups)
+{
+	my $backup = "$base/$way";
+	ok(eval { $backups{$way}->($backup); 1 }, "a backup: $way") or diag($@);
+	run_ok("pg_verifybackup $backup");
+
+	# the README's commands, with other places
+	run_ok("rm -rf $base/restored && cp -a $backup $base/restored");
+	run_ok("cp /etc/postgresql/$version/$name/pg_hba.conf /etc/postgresql/$version/${name}r/");
+	run_ok("pg_ctlcluster $version ${name}r start");
+	is(psql('SELECT count(*) FROM pgbench_accounts', $other_port), "200000\n", "$way: the restored cluster answers");
+	run_ok("pg_ctlcluster $version ${name}r stop");
+}
 
 END
 {

@@ -504,6 +504,39 @@ test_full_disk(void)
 	setrlimit(RLIMIT_FSIZE, &limit);
 }
 
+/*
+ * A file that can be opened but not read: one of the kernel's own, which
+ * says so for a device that has no speed.
+ */
+static void
+test_unreadable(void)
+{
+	char		name[] = "/sys/class/net/lo/speed";
+	FileEntry	broken = {.name = name,.kind = FILE_OTHER};
+	uint32_t	first = 0;
+	struct stat st;
+
+	if (stat(name, &st) != 0 || st.st_size == 0)
+	{
+		ok(true, "# SKIP no file that cannot be read");
+		return;
+	}
+	for (int archives = 0; archives < 2; archives++)
+	{
+		remove_output();
+		start(1);
+		eng_queue_free(queue);
+		queue = eng_queue_new(&broken, &first, 1);
+		start_writers(1, archives);
+		wait_for_writers(1);
+		ok(atomic_load(&rings[0].state) == RING_FAILED &&
+		   rings[0].error.jet == JET_errDiskIO && !rings[0].error.writing &&
+		   rings[0].error.sys_errno != 0, "a file that cannot be read fails the job");
+		close_writers(1, archives);
+		finish();
+	}
+}
+
 /* Stopped at some moment: every job parks, everything can be given back. */
 static void
 test_stop(void)
@@ -579,6 +612,7 @@ main(void)
 	way = 0;
 	test_writers();
 	test_full_disk();
+	test_unreadable();
 	free(entries[8].contents);
 	snprintf(command, sizeof(command), "rm -rf %s", directory);
 	if (system(command) != 0)
