@@ -32,6 +32,7 @@ OBJS = \
 	src/backup.o \
 	src/begin.o \
 	src/call.o \
+	src/chain.o \
 	src/client.o \
 	src/ese.o \
 	src/filelist.o \

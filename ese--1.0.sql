@@ -202,6 +202,26 @@ REVOKE ALL ON FUNCTION ese_get_log_info_instance(integer, bigint) FROM PUBLIC;
 COMMENT ON FUNCTION ese_get_log_info_instance(integer, bigint) IS
     'leaves backup mode and lists the log and patch files of the open backup';
 
+CREATE FUNCTION ese_get_truncate_log_info_instance(
+    instance integer,
+    backup bigint DEFAULT NULL,
+    OUT file_name text,
+    OUT generation bigint)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'ese_get_truncate_log_info_instance'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION ese_get_truncate_log_info_instance(integer, bigint) FROM PUBLIC;
+COMMENT ON FUNCTION ese_get_truncate_log_info_instance(integer, bigint) IS
+    'the logs that need not be kept once the open backup is good';
+
+CREATE FUNCTION ese_truncate_log_instance(instance integer, backup bigint DEFAULT NULL)
+    RETURNS integer
+    AS 'MODULE_PATHNAME', 'ese_truncate_log_instance'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION ese_truncate_log_instance(integer, bigint) FROM PUBLIC;
+COMMENT ON FUNCTION ese_truncate_log_instance(integer, bigint) IS
+    'has the logs of the open backup given up when it ends well; J0616 unless all were read to their end and closed';
+
 CREATE FUNCTION ese_end_external_backup_instance(
     instance integer,
     grbit integer DEFAULT 1,

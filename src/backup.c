@@ -11,11 +11,13 @@
 #include <unistd.h>
 
 #include "access/xlog.h"
+#include "access/xlog_internal.h"
 #include "access/xlogrecovery.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "backup.h"
+#include "chain.h"
 #include "engine/jet.h"
 #include "frame.h"
 #include "statefile.h"
@@ -163,12 +165,11 @@ leave_backup_mode(Backup *backup)
 void
 backup_drop_slot(Backup *backup)
 {
-	if (!backup->has_slot)
-		return;
-	backup->has_slot = false;
 	if (MyReplicationSlot != NULL)
 		ReplicationSlotRelease();
-	ReplicationSlotDrop(backup->slot_name, true);
+	if (backup->has_slot)
+		ReplicationSlotDrop(backup->slot_name, true);
+	backup->has_slot = false;
 }
 
 /* Append one entry to the answer frame; false when it is full. */
@@ -273,7 +274,7 @@ backup_judge(Worker *worker, char *reason, size_t size)
 				 backup->failed_files, backup->first_failed);
 		return backup->first_failure;
 	}
-	if (status->protocol.phase == PHASE_DATABASES)
+	if (!backup->logs_listed)
 	{
 		strlcpy(reason, "the backup was ended before its logs were requested",
 				size);
@@ -304,6 +305,50 @@ backup_outcome_of(int error)
 	}
 }
 
+/* The kind of a good backup, by what became of its logs. */
+static BackupKind
+kind_of(const Backup *backup)
+{
+	if (backup->incremental)
+		return backup->truncated ? KIND_INCREMENTAL : KIND_DIFFERENTIAL;
+	return backup->truncated ? KIND_FULL : KIND_COPY;
+}
+
+/*
+ * From where on the next backup needs WAL.  Logs end with a closed segment,
+ * but on a standby a full backup ends in the middle of one: that one is
+ * needed again.
+ */
+static XLogRecPtr
+end_of_logs(const Backup *backup)
+{
+	XLogRecPtr	stop = backup->mode.stop_lsn;
+	XLogRecPtr	start = stop - XLogSegmentOffset(stop, wal_segment_size);
+
+	return start == stop || (backup->on_standby && !backup->incremental) ?
+		start : start + wal_segment_size;
+}
+
+bool
+backup_settle_chain(Worker *worker)
+{
+	EseInstance *instance = worker->instance;
+	Backup	   *backup = worker->backup;
+	bool		wanted = backup->truncated;
+
+	/* with circular logging there is no chain, and nothing to truncate */
+	if (instance->params.circular_log)
+		return true;
+	backup->truncated = wanted && chain_can_advance(instance);
+	if (backup->truncated)
+		backup->chain_end = end_of_logs(backup);
+	LWLockAcquire(instance_lock(instance), LW_EXCLUSIVE);
+	instance->backup.row.kind = kind_of(backup);
+	instance->backup.row.truncated = backup->truncated;
+	LWLockRelease(instance_lock(instance));
+	return backup->truncated == wanted;
+}
+
 void
 backup_end(Worker *worker, Call *call)
 {
@@ -332,6 +377,11 @@ backup_end(Worker *worker, Call *call)
 		strlcpy(reason, "the backup was ended with JET_bitBackupEndAbort",
 				sizeof(reason));
 	}
+	if (call->request.grbit & JET_bitBackupTruncateDone)
+		worker->backup->truncated = true;
+	if (error == JET_errSuccess && !backup_settle_chain(worker))
+		answer_warning(&call->answer, 0,
+					   "the backup counts as a copy, because no replication slot is free for incremental backups to follow");
 	backup_finish(worker, backup_outcome_of(error), error, reason);
 	call->answer.result = normal ? error : JET_errSuccess;
 	if (call->answer.result < 0)
@@ -503,11 +553,16 @@ backup_finish(Worker *worker, BackupOutcome outcome, int error,
 	openfile_close_all(worker);
 	native_close(worker, outcome == OUTCOME_COMPLETED ||
 				 error == JET_errReadVerifyFailure);
-	backup_drop_slot(backup);
 	(void) unlink(statefile_manifest_path(instance->id));
 	backup_complete_row(worker, outcome, error, reason);
 	backup_record_row(instance);
 	testpoint("end.recorded");
+
+	/* WAL that the next backup needs is never without a slot */
+	if (outcome == OUTCOME_COMPLETED && backup->chain_end != InvalidXLogRecPtr)
+		chain_advance(instance, backup->chain_end);
+	testpoint("end.advanced");
+	backup_drop_slot(backup);
 
 	/* who was not asked finds the stop at his next read, until a Begin */
 	backup_publish_end(instance, row->stop_cause == CAUSE_IDLE_TIMEOUT ?

@@ -52,6 +52,9 @@ typedef struct Backup
 	bool		has_slot;
 	bool		on_standby;		/* begun in recovery */
 	bool		logs_listed;
+	bool		incremental;	/* logs only; holds the chain's slot */
+	bool		truncated;		/* TruncateLog has passed its checks */
+	XLogRecPtr	chain_end;		/* where the chain's slot goes, or invalid */
 	NativeStage native;
 	int64		files_settled;	/* native: done before this stage */
 	int64		bytes_settled;
@@ -173,6 +176,12 @@ extern void backup_note_failure(Worker *worker, FileEntry *entry, int error);
  */
 extern int	backup_judge(Worker *worker, char *reason, size_t size);
 
+/*
+ * A good backup: say what kind it is by what became of its logs, and how far
+ * the chain's slot will go.  False when it counts as a copy for want of one.
+ */
+extern bool backup_settle_chain(Worker *worker);
+
 /* The outcome that goes with an error. */
 extern BackupOutcome backup_outcome_of(int error);
 
@@ -271,6 +280,7 @@ extern void streamfile_drop_queue(Backup *backup);
 
 /* loglist.c */
 extern void loglist_get(Worker *worker, Call *call);
+extern void loglist_truncate(Worker *worker, Call *call);
 
 /* The same for a native backup, without an answer; false: it was stopped. */
 extern bool loglist_roll(Worker *worker);

@@ -14,10 +14,63 @@
 #include "utils/timestamp.h"
 
 #include "backup.h"
+#include "chain.h"
 #include "engine/jet.h"
 #include "registry.h"
 #include "testpoint.h"
 #include "worker_internal.h"
+
+/* J0560's hint: is there a full backup that counts for less? */
+static const char *
+hint_of_missing_full(EseInstance *instance)
+{
+	HistoryRow	row;
+
+	if (history_find(instance->id, 0, &row) && row.kind == KIND_COPY)
+		return "The last backup counts only as a copy, because its logs were not truncated: call ese_truncate_log_instance before End.";
+	return "Take a full backup and truncate its logs with ese_truncate_log_instance before End.";
+}
+
+/* An incremental backup needs a chain; true when it was refused. */
+static bool
+refuse_incremental(EseInstance *instance, Answer *answer)
+{
+	Chain		chain;
+	int			error = JET_errSuccess;
+
+	chain_look(instance, &chain);
+	if (instance->params.circular_log)
+	{
+		error = JET_errInvalidBackup;
+		answer_detail(answer, "Parameter circular_log is on, so no WAL is kept between backups.");
+	}
+	else if (chain.state == CHAIN_NONE)
+	{
+		error = JET_errMissingFullBackup;
+		answer_detail(answer, "There is no full backup that it could follow.");
+		answer_hint(answer, "%s", hint_of_missing_full(instance));
+	}
+	else if (chain.state == CHAIN_BROKEN)
+	{
+		error = JET_errMissingFileToBackup;
+		answer_detail(answer, "WAL since backup %lld is gone: replication slot \"%s\" %s.",
+					  (long long) chain.backup_id, chain_slot_name(instance),
+					  chain.has_slot ? "was invalidated" : "does not exist");
+		answer_hint(answer, "Take a full backup.");
+	}
+	else if (chain.active_pid != 0)
+	{
+		error = JET_errBackupNotAllowedYet;
+		answer_detail(answer, "Replication slot \"%s\" is in use by the process with ID %d.",
+					  chain_slot_name(instance), chain.active_pid);
+	}
+	if (error == JET_errSuccess)
+		return false;
+	answer_error(answer, error,
+				 "cannot begin an incremental backup of instance \"%s\"",
+				 instance->name);
+	return true;
+}
 
 bool
 backup_refuse_begin(Worker *worker, Call *call)
@@ -34,13 +87,9 @@ backup_refuse_begin(Worker *worker, Call *call)
 		answer_error(&call->answer, JET_errInvalidGrbit,
 					 "unknown options 0x%08x for a backup",
 					 grbit & ~JET_bitBackupIncremental);
-	else if (grbit & JET_bitBackupIncremental)
-	{
-		answer_error(&call->answer, JET_errInvalidBackup,
-					 "cannot begin an incremental backup of instance \"%s\"",
-					 worker->instance->name);
-		answer_detail(&call->answer, "Parameter circular_log is on, so no WAL is kept between backups.");
-	}
+	else if ((grbit & JET_bitBackupIncremental) &&
+			 refuse_incremental(worker->instance, &call->answer))
+		return true;
 	else if (max_replication_slots == 0)
 	{
 		answer_error(&call->answer, JET_errBackupNotAllowedYet,
@@ -68,7 +117,7 @@ publish_start(Worker *worker, const Request *request)
 	strlcpy(row->name, instance->name, sizeof(row->name));
 	strlcpy(row->label, request->text, sizeof(row->label));
 	strlcpy(row->location, request->path, sizeof(row->location));
-	row->kind = KIND_FULL;
+	row->kind = worker->backup->incremental ? KIND_INCREMENTAL : KIND_FULL;
 	row->status = OUTCOME_RUNNING;
 	row->begun_by_oid = request->client.role;
 	strlcpy(row->begun_by, request->client.role_name, sizeof(row->begun_by));
@@ -93,7 +142,7 @@ publish_start(Worker *worker, const Request *request)
 
 /* Make the worker's own record of a new backup. */
 static void
-create_backup(Worker *worker)
+create_backup(Worker *worker, bool incremental)
 {
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext,
 												  "ese backup",
@@ -103,6 +152,7 @@ create_backup(Worker *worker)
 	backup->context = context;
 	backup->id = registry_next_backup_id();
 	backup->on_standby = RecoveryInProgress();
+	backup->incremental = incremental;
 	snprintf(backup->slot_name, sizeof(backup->slot_name), "esebk_%lld",
 			 (long long) backup->id);
 	if (worker->target.in_use)
@@ -114,7 +164,7 @@ static void
 reserve_wal(Backup *backup)
 {
 	CheckSlotRequirements();
-	compat_create_temporary_slot(backup->slot_name);
+	compat_create_slot(backup->slot_name, RS_TEMPORARY);
 	backup->has_slot = true;
 	testpoint("begin.slot");
 	ReplicationSlotReserveWal();
@@ -144,6 +194,23 @@ start_backup_mode(Worker *worker, const char *label)
 	filelist_init(&backup->logs);
 	filelist_scan(&backup->attach, backup->mode.tablespace_map->data,
 				  backup->on_standby);
+	testpoint("begin.listed");
+}
+
+/*
+ * What an incremental backup needs instead: to hold the slot, so that nobody
+ * else moves or drops it.
+ */
+static void
+take_up_chain(Worker *worker)
+{
+	Backup	   *backup = worker->backup;
+
+	testpoint("begin.start");
+	compat_acquire_slot(chain_slot_name(worker->instance));
+	backup->mode.start_lsn = MyReplicationSlot->data.restart_lsn;
+	filelist_init(&backup->attach);
+	filelist_init(&backup->logs);
 	testpoint("begin.listed");
 }
 
@@ -204,7 +271,10 @@ try_start(Worker *worker, Call *call)
 			ereport(ERROR,
 					(errcode(ERRCODE_QUERY_CANCELED),
 					 errmsg("the start of the backup was cancelled")));
-		start_backup_mode(worker, call->request.text);
+		if (worker->backup->incremental)
+			take_up_chain(worker);
+		else
+			start_backup_mode(worker, call->request.text);
 		worker_allow_interrupt(false);
 		started = true;
 	}
@@ -238,7 +308,8 @@ publish_begun(Worker *worker)
 		files += backup->attach.entries[i].kind != FILE_DIRECTORY;
 	}
 	LWLockAcquire(instance_lock(instance), LW_EXCLUSIVE);
-	status->protocol.phase = PHASE_DATABASES;
+	status->protocol.phase = backup->incremental ? PHASE_LOGS :
+		PHASE_DATABASES;
 	status->phase_started_at = GetCurrentTimestamp();
 	status->files_total = files;
 	status->bytes_total = bytes;
@@ -246,8 +317,9 @@ publish_begun(Worker *worker)
 	status->row.timeline = backup->mode.start_timeline;
 	LWLockRelease(instance_lock(instance));
 	ereport(LOG,
-			(errmsg("backup %lld of instance \"%s\" started: full, label \"%s\"",
-					(long long) backup->id, instance->name, status->row.label),
+			(errmsg("backup %lld of instance \"%s\" started: %s, label \"%s\"",
+					(long long) backup->id, instance->name,
+					history_kind_name(status->row.kind), status->row.label),
 			 errdetail("%lld files, %lld bytes, from WAL location %X/%X.",
 					   (long long) files, (long long) bytes,
 					   LSN_FORMAT_ARGS(backup->mode.start_lsn))));
@@ -259,7 +331,8 @@ backup_start(Worker *worker, Call *call)
 	EseInstance *instance = worker->instance;
 
 	worker_prepare_engine(worker);
-	create_backup(worker);
+	create_backup(worker,
+				  (call->request.grbit & JET_bitBackupIncremental) != 0);
 	publish_start(worker, &call->request);
 	worker_show_activity(worker);
 	backup_record_row(instance);

@@ -33,6 +33,7 @@ typedef enum CallOperation
 	OP_CLOSE_FILE,				/* handle */
 	OP_LOG_INFO,				/* cursor */
 	OP_END,						/* grbit */
+	OP_TRUNCATE_LOG,
 	OP_BACKUP,					/* grbit, text: label, path */
 	OP_TERM,					/* grbit */
 } CallOperation;

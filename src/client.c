@@ -16,6 +16,7 @@
 #include "nodes/parsenodes.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/portal.h"
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
@@ -33,6 +34,8 @@ PGDLLEXPORT Datum ese_get_attach_info_instance(PG_FUNCTION_ARGS);
 PGDLLEXPORT Datum ese_open_file_instance(PG_FUNCTION_ARGS);
 PGDLLEXPORT Datum ese_close_file_instance(PG_FUNCTION_ARGS);
 PGDLLEXPORT Datum ese_get_log_info_instance(PG_FUNCTION_ARGS);
+PGDLLEXPORT Datum ese_get_truncate_log_info_instance(PG_FUNCTION_ARGS);
+PGDLLEXPORT Datum ese_truncate_log_instance(PG_FUNCTION_ARGS);
 PGDLLEXPORT Datum ese_end_external_backup_instance(PG_FUNCTION_ARGS);
 
 PG_FUNCTION_INFO_V1(ese_begin_external_backup_instance);
@@ -41,6 +44,8 @@ PG_FUNCTION_INFO_V1(ese_get_attach_info_instance);
 PG_FUNCTION_INFO_V1(ese_open_file_instance);
 PG_FUNCTION_INFO_V1(ese_close_file_instance);
 PG_FUNCTION_INFO_V1(ese_get_log_info_instance);
+PG_FUNCTION_INFO_V1(ese_get_truncate_log_info_instance);
+PG_FUNCTION_INFO_V1(ese_truncate_log_instance);
 PG_FUNCTION_INFO_V1(ese_end_external_backup_instance);
 
 void
@@ -131,10 +136,13 @@ ese_backup_id(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(id);
 }
 
-/* Turns an entry of a long answer into a row. */
-typedef void (*RowMaker) (const ListedFile *file, Datum *values, bool *nulls);
+/*
+ * Turns an entry of a long answer into a row, but for the name; false when
+ * there is none of it.
+ */
+typedef bool (*RowMaker) (const ListedFile *file, Datum *values, bool *nulls);
 
-static void
+static bool
 attach_row(const ListedFile *file, Datum *values, bool *nulls)
 {
 	values[1] = Int64GetDatum(file->size);
@@ -143,20 +151,34 @@ attach_row(const ListedFile *file, Datum *values, bool *nulls)
 	nulls[3] = !OidIsValid(file->database);
 	values[4] = ObjectIdGetDatum(file->tablespace);
 	nulls[4] = !OidIsValid(file->tablespace);
+	return true;
 }
 
-static void
+static bool
 log_row(const ListedFile *file, Datum *values, bool *nulls)
 {
 	values[1] = Int64GetDatum(file->size);
 	values[2] = CStringGetTextDatum(filelist_kind_name((FileKind) file->kind));
 	values[3] = Int64GetDatum(file->generation);
 	nulls[3] = file->kind != FILE_LOG;
+	return true;
+}
+
+/* What TruncateLog gives up: the logs. */
+static bool
+truncate_row(const ListedFile *file, Datum *values, bool *nulls)
+{
+	values[1] = Int64GetDatum(file->generation);
+	return file->kind == FILE_LOG;
 }
 
 static void
 put_page(ReturnSetInfo *rsinfo, const char *page, int length, RowMaker make_row)
 {
+	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext,
+													  "ese list row",
+													  ALLOCSET_SMALL_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(row_context);
 	const char *at = page;
 
 	while (at < page + length)
@@ -169,13 +191,14 @@ put_page(ReturnSetInfo *rsinfo, const char *page, int length, RowMaker make_row)
 		memcpy(&file, at, sizeof(file));
 		name = filename_show(at + sizeof(file));
 		values[0] = CStringGetTextDatum(name);
-		make_row(&file, values, nulls);
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-		pfree(DatumGetPointer(values[0]));
-		pfree(DatumGetPointer(values[2]));
-		pfree(name);
+		if (make_row(&file, values, nulls))
+			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
+								 nulls);
+		MemoryContextReset(row_context);
 		at += sizeof(file) + file.name_length;
 	}
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(row_context);
 }
 
 /*
@@ -225,6 +248,28 @@ ese_get_log_info_instance(PG_FUNCTION_ARGS)
 {
 	return_list(fcinfo, OP_LOG_INFO, log_row);
 	return (Datum) 0;
+}
+
+/* ese_get_truncate_log_info_instance(instance, backup) → SETOF record */
+Datum
+ese_get_truncate_log_info_instance(PG_FUNCTION_ARGS)
+{
+	return_list(fcinfo, OP_LOG_INFO, truncate_row);
+	return (Datum) 0;
+}
+
+/* ese_truncate_log_instance(instance, backup) → integer */
+Datum
+ese_truncate_log_instance(PG_FUNCTION_ARGS)
+{
+	EseInstance *instance = instance_get_running(fcinfo, 0);
+	Request		request = {.operation = OP_TRUNCATE_LOG};
+	Answer		answer;
+
+	request.backup = client_backup_argument(fcinfo, 1);
+	client_describe(&request.client);
+	call_execute(instance, &request, &answer, NULL);
+	PG_RETURN_INT32(JET_errSuccess);
 }
 
 /* Fill in the name of the file to open. */

@@ -92,12 +92,23 @@ compat_backup_abort(void)
 }
 
 static inline void
-compat_create_temporary_slot(const char *name)
+compat_create_slot(const char *name, ReplicationSlotPersistency persistency)
 {
 #if PG_VERSION_NUM >= 170000
-	ReplicationSlotCreate(name, false, RS_TEMPORARY, false, false, false);
+	ReplicationSlotCreate(name, false, persistency, false, false, false);
 #else
-	ReplicationSlotCreate(name, false, RS_TEMPORARY, false);
+	ReplicationSlotCreate(name, false, persistency, false);
+#endif
+}
+
+/* Hold a slot that nobody else holds. */
+static inline void
+compat_acquire_slot(const char *name)
+{
+#if PG_VERSION_NUM >= 180000
+	ReplicationSlotAcquire(name, true, true);
+#else
+	ReplicationSlotAcquire(name, true);
 #endif
 }
 

@@ -13,7 +13,7 @@
  *	worker, begin, backup,		what the worker of an instance does
  *	guard, filelist, openfile,
  *	streamfile, loglist,
- *	native, target
+ *	native, target, chain
  *	history, finding, statefile	durable records under ese/
  *	report, view				errors; the views
  *	engine/						the threads, free of PostgreSQL

@@ -103,7 +103,7 @@ backup_tick(Worker *worker)
 							JET_errBackupAbortByServer, "server",
 							"the standby was promoted during the backup",
 							&stopped);
-	else if (backup->has_slot && MyReplicationSlot != NULL &&
+	else if (MyReplicationSlot != NULL &&
 			 compat_slot_is_lost(MyReplicationSlot))
 		(void) stop_request(instance, 0, CAUSE_WAL_LIMIT,
 							JET_errRequiredLogFilesMissing, "server",
@@ -124,7 +124,7 @@ cause_of_exit(Backup *backup)
 		restart = MyReplicationSlot->data.restart_lsn;
 		SpinLockRelease(&MyReplicationSlot->mutex);
 	}
-	if (backup->has_slot && max_slot_wal_keep_size_mb >= 0 &&
+	if (MyReplicationSlot != NULL && max_slot_wal_keep_size_mb >= 0 &&
 		restart != InvalidXLogRecPtr &&
 		now - restart > (uint64) max_slot_wal_keep_size_mb * 1024 * 1024)
 		return CAUSE_WAL_LIMIT;

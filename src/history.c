@@ -15,7 +15,7 @@
 #include "statefile.h"
 
 #define HISTORY_MAGIC	0x48455345	/* "ESEH" */
-#define HISTORY_VERSION 1
+#define HISTORY_VERSION 2
 
 /* How a field is stored: in the order of this table. */
 typedef struct RowField
@@ -57,10 +57,14 @@ static const RowField row_fields[] = {
 	NUMBER(checksum_failures),
 	NUMBER(verified_at),
 	STRING(verified_depth),
+	NUMBER(truncated),
 };
 
 static const char *const kind_names[] = {
 	[KIND_FULL] = "full",
+	[KIND_COPY] = "copy",
+	[KIND_INCREMENTAL] = "incremental",
+	[KIND_DIFFERENTIAL] = "differential",
 };
 
 static const char *const status_names[] = {
@@ -170,11 +174,32 @@ history_read(int32 instance_id, int *count)
 	return result;
 }
 
+bool
+history_is_chain_base(const HistoryRow *row)
+{
+	return row->status == OUTCOME_COMPLETED && row->kind == KIND_FULL &&
+		row->truncated;
+}
+
+/* The last full backup that others rest on is never dropped, nor are they. */
+static int
+first_to_keep(const HistoryRow *rows, int count, int64 limit)
+{
+	int			first = count > limit ? count - (int) limit : 0;
+
+	for (int i = count - 1; i >= 0; i--)
+	{
+		if (history_is_chain_base(&rows[i]))
+			return Min(first, i);
+	}
+	return first;
+}
+
 static void
 write_rows(int32 instance_id, const HistoryRow *rows, int count, int64 limit)
 {
 	ByteBuffer	record = {0};
-	int			first = count > limit ? count - (int) limit : 0;
+	int			first = first_to_keep(rows, count, limit);
 
 	record_begin(&record);
 	record_put_int(&record, count - first);

@@ -20,6 +20,9 @@
 typedef enum BackupKind
 {
 	KIND_FULL,
+	KIND_COPY,					/* full, but its logs were not truncated */
+	KIND_INCREMENTAL,
+	KIND_DIFFERENTIAL,			/* incremental, logs not truncated */
 } BackupKind;
 
 typedef enum BackupOutcome
@@ -75,7 +78,11 @@ typedef struct HistoryRow
 	int64		checksum_failures;
 	int64		verified_at;
 	char		verified_depth[32];
+	int64		truncated;		/* bool: WAL before its end is not kept */
 } HistoryRow;
+
+/* May incremental backups rest on this one? */
+extern bool history_is_chain_base(const HistoryRow *row);
 
 /*
  * Replace the row of this backup, or add it, and drop the oldest ones beyond

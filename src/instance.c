@@ -16,6 +16,7 @@
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
+#include "chain.h"
 #include "compat.h"
 #include "engine/jet.h"
 #include "finding.h"
@@ -274,6 +275,9 @@ ese_drop_instance(PG_FUNCTION_ARGS)
 	EseInstance *instance = instance_get(fcinfo, 0);
 	int32		id = PG_GETARG_INT32(0);
 
+	/* the slot goes first: without it the chain is just broken */
+	if (instance->state == INSTANCE_STOPPED)
+		chain_drop(instance);
 	LWLockAcquire(registry_lock(), LW_EXCLUSIVE);
 	if (instance->id != id)
 		refuse_parameter("instance %d does not exist", id);
@@ -386,12 +390,6 @@ ese_set_system_parameter(PG_FUNCTION_ARGS)
 	if (value != before)
 	{
 		check_change(instance, param);
-		if (strcmp(param_name(param), "circular_log") == 0)
-			ereport(ERROR,
-					(jet_errcode(JET_errFeatureNotAvailable),
-					 errmsg("circular_log cannot be turned off in this version"),
-					 jet_errdetail(JET_errFeatureNotAvailable,
-								   "Incremental backups, which need it off, are not available yet.")));
 		param_set(&instance->params, param, value);
 		PG_TRY();
 		{
@@ -405,6 +403,9 @@ ese_set_system_parameter(PG_FUNCTION_ARGS)
 		PG_END_TRY();
 	}
 	LWLockRelease(registry_lock());
+	/* with circular logging nothing may be kept */
+	if (value != before && strcmp(param_name(param), "circular_log") == 0 && value)
+		chain_drop(instance);
 	worker_wake(instance);
 	PG_RETURN_INT32(JET_errSuccess);
 }

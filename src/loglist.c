@@ -390,17 +390,68 @@ publish_logs(Worker *worker)
 					LSN_FORMAT_ARGS(backup->mode.stop_lsn))));
 }
 
+/*
+ * The roll of an incremental backup: all WAL up to now is in closed segments,
+ * and listed from where the chain has come to.
+ */
+static bool
+roll_incremental(Worker *worker)
+{
+	Backup	   *backup = worker->backup;
+	CompatBackup *mode = &backup->mode;
+	XLogSegNo	first;
+	XLogSegNo	end;
+	XLogSegNo	missing;
+
+	testpoint("logs.stop");
+	if (RecoveryInProgress())
+	{
+		/* a standby cannot close a segment: those that are complete */
+		mode->stop_lsn = GetXLogReplayRecPtr(&mode->stop_timeline);
+		mode->stop_lsn -= XLogSegmentOffset(mode->stop_lsn, wal_segment_size);
+	}
+	else
+	{
+		mode->stop_lsn = RequestXLogSwitch(false);
+		mode->stop_timeline = GetWALInsertionTimeLine();
+	}
+	XLByteToSeg(mode->start_lsn, first, wal_segment_size);
+	XLByteToPrevSeg(mode->stop_lsn, end, wal_segment_size);
+	list_wal(backup, first, end);
+	missing = find_missing_segment(&backup->logs, first, end);
+	if (missing != 0)
+	{
+		char		name[MAXFNAMELEN];
+
+		XLogFileName(name, mode->stop_timeline, missing, wal_segment_size);
+		return give_up(worker, CAUSE_WAL_LIMIT, JET_errMissingFileToBackup,
+					   psprintf("WAL segment %s is missing; take a full backup",
+								name));
+	}
+	return true;
+}
+
+/* The roll of a full one, which ends backup mode. */
+static bool
+roll_full(Worker *worker)
+{
+	char	   *control_file = capture_control_file();
+
+	if (!stop_backup_mode(worker) || !list_files(worker, control_file))
+		return false;
+	add_manifest(worker);
+	return true;
+}
+
 bool
 loglist_roll(Worker *worker)
 {
 	Backup	   *backup = worker->backup;
 	MemoryContext caller = MemoryContextSwitchTo(backup->context);
 	bool		done = false;
-	char	   *control_file = capture_control_file();
 
-	if (stop_backup_mode(worker) && list_files(worker, control_file))
+	if (backup->incremental ? roll_incremental(worker) : roll_full(worker))
 	{
-		add_manifest(worker);
 		filelist_sort(&backup->logs);
 		backup->logs_listed = true;
 		streamfile_drop_queue(backup);
@@ -430,4 +481,47 @@ loglist_get(Worker *worker, Call *call)
 	if (call->request.number == 0 && unread > 0)
 		answer_warning(&call->answer, 0,
 					   "%d files of the attach list have not been read", unread);
+}
+
+/* The first log or patch file that nobody has read to its end, or NULL. */
+static const FileEntry *
+find_unread(const FileList *list)
+{
+	for (int i = 0; i < list->count; i++)
+	{
+		if (list->entries[i].status != FILE_READ &&
+			list->entries[i].status != FILE_GONE)
+			return &list->entries[i];
+	}
+	return NULL;
+}
+
+/*
+ * What is truncated is only noted here; WAL is given up when End has found
+ * the whole backup good.
+ */
+void
+loglist_truncate(Worker *worker, Call *call)
+{
+	const FileEntry *unread;
+
+	if (backup_refuse(worker, call, CALL_TRUNCATE_LOG))
+		return;
+	if (!worker->backup->logs_listed)
+	{
+		answer_error(&call->answer, JET_errInvalidBackupSequence,
+					 "the logs of the backup have not been requested yet");
+		return;
+	}
+	unread = find_unread(&worker->backup->logs);
+	if (unread == NULL)
+	{
+		worker->backup->truncated = true;
+		return;
+	}
+	answer_error(&call->answer, JET_errLogFileNotCopied,
+				 "the logs of the backup of instance \"%s\" cannot be truncated",
+				 worker->instance->name);
+	answer_detail(&call->answer, "\"%s\" has not been read to its end and closed.",
+				  unread->name);
 }

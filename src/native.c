@@ -245,6 +245,14 @@ refuse_native(Worker *worker, Call *call)
 
 	if (backup_refuse_begin(worker, call))
 		return true;
+	if (request->grbit & JET_bitBackupIncremental)
+	{
+		answer_error(&call->answer, JET_errFeatureNotAvailable,
+					 "the server cannot write incremental backups yet");
+		answer_hint(&call->answer, "Read the logs over SQL: ese_begin_external_backup_instance(%d, 1).",
+					worker->instance->id);
+		return true;
+	}
 	if (params->backup_format == FORMAT_PLAIN &&
 		param_compression(params).kind != COMPRESS_NONE)
 	{
@@ -404,7 +412,8 @@ is_complete(Worker *worker)
 			continue;
 		snprintf(reason, sizeof(reason), "could not open file \"%s\"",
 				 entry->name);
-		fail(worker, JET_errFileAccessDenied, reason);
+		fail(worker, entry->kind == FILE_LOG ? JET_errMissingFileToBackup :
+			 JET_errFileAccessDenied, reason);
 		return false;
 	}
 	return true;
@@ -434,6 +443,10 @@ complete(Worker *worker)
 		worker->instance->backup.bytes_closed += control->size;
 	}
 	result = backup_judge(worker, reason, sizeof(reason));
+	/* ESE's native backup truncates the logs it has copied */
+	backup->truncated = true;
+	if (result == JET_errSuccess)
+		(void) backup_settle_chain(worker);
 	backup_finish(worker, backup_outcome_of(result), result, reason);
 }
 

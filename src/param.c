@@ -47,7 +47,7 @@ struct ParamInfo
 /* INDENT OFF */
 static const ParamInfo params_table[] = {
 	{"circular_log", TYPE_BOOL, CHANGE_STOPPED, AT(circular_log), 0, 1, 1, "",
-		{NULL}, "No WAL is kept between backups: full backups only."},
+		{NULL}, "No WAL is kept between backups: full backups only.  When it is off, the first full backup whose logs are truncated leaves a replication slot."},
 	{"auto_start", TYPE_BOOL, CHANGE_ANY_TIME, AT(auto_start), 0, 1, 1, "",
 		{NULL}, "An instance that was running is started again with the server."},
 	{"backup_threads", TYPE_NUMBER, CHANGE_BETWEEN_BACKUPS, AT(backup_threads), 1, ENG_MAX_THREADS, CPUS, "threads",

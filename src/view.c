@@ -10,6 +10,8 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
+#include "access/xlogrecovery.h"
 #include "catalog/pg_authid.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -20,6 +22,7 @@
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
+#include "chain.h"
 #include "engine/jet.h"
 #include "engine/relfile.h"
 #include "filename.h"
@@ -176,16 +179,39 @@ copy_instance(int index, EseInstance *copy)
 	return copy->id != 0;
 }
 
-/* The newest good full backup in the history: its row, or NULL. */
+/* The newest good backup of a kind since another one (0: ever), or NULL. */
 static HistoryRow *
-last_full(HistoryRow *rows, int count)
+last_of_kind(HistoryRow *rows, int count, BackupKind kind, int64 since)
 {
-	for (int i = count - 1; i >= 0; i--)
+	for (int i = count - 1; i >= 0 && rows[i].backup_id >= since; i--)
 	{
-		if (rows[i].status == OUTCOME_COMPLETED && rows[i].kind == KIND_FULL)
+		if (rows[i].status == OUTCOME_COMPLETED && rows[i].kind == kind)
 			return &rows[i];
 	}
 	return NULL;
+}
+
+/* When the newest good backup of a kind was begun. */
+static void
+add_last(Row *row, HistoryRow *rows, int count, BackupKind kind, int64 since)
+{
+	HistoryRow *last = last_of_kind(rows, count, kind, since);
+
+	add_time(row, last ? last->started_at : 0);
+}
+
+/* Bytes of WAL the chain's slot keeps; NULL when there is none. */
+static void
+add_wal_retained(Row *row, const Chain *chain)
+{
+	XLogRecPtr	now = RecoveryInProgress() ? GetXLogReplayRecPtr(NULL) :
+		GetXLogInsertRecPtr();
+
+	if (!chain->has_slot || chain->restart_lsn == InvalidXLogRecPtr)
+		add_null(row);
+	else
+		add_int64(row, now > chain->restart_lsn ?
+				  (int64) (now - chain->restart_lsn) : 0);
 }
 
 static HistoryRow *
@@ -211,6 +237,8 @@ ese_instance_rows(PG_FUNCTION_ARGS)
 	{
 		HistoryRow *history;
 		HistoryRow *full;
+		Chain		chain;
+		int64		since;
 		uint32		pid;
 		int			count;
 
@@ -218,7 +246,9 @@ ese_instance_rows(PG_FUNCTION_ARGS)
 			continue;
 		pid = pg_atomic_read_u32(&copy->worker_pid);
 		history = read_history(copy->id, &count);
-		full = last_full(history, count);
+		full = last_of_kind(history, count, KIND_FULL, 0);
+		since = full ? full->backup_id : 0;
+		chain_look(copy, &chain);
 		add_int32(&row, copy->id);
 		add_text(&row, copy->name);
 		add_text(&row, copy->display_name);
@@ -229,17 +259,20 @@ ese_instance_rows(PG_FUNCTION_ARGS)
 			add_null(&row);
 		add_bool(&row, false);	/* service_stopped */
 		add_bool(&row, copy->params.circular_log != 0);
-		add_null(&row);			/* slot_name: circular logging has none */
-		add_null(&row);			/* wal_retained */
-		/* without truncation a full backup counts as a copy in ESE's sense */
+		add_text(&row, chain.has_slot ? chain_slot_name(copy) : NULL);
+		add_wal_retained(&row, &chain);
 		add_time(&row, full ? full->started_at : 0);
 		add_lsn(&row, full ? full->start_lsn : 0);
-		add_null(&row);			/* last_incremental_at */
-		add_null(&row);			/* last_copy_at */
-		add_null(&row);			/* last_differential_at */
-		add_null(&row);			/* chain_backup_id */
-		add_null(&row);			/* chain_location */
-		add_text(&row, "none"); /* chain_state */
+		/* ESE: a new full forgets incrementals and differentials before it */
+		add_last(&row, history, count, KIND_INCREMENTAL, since);
+		add_last(&row, history, count, KIND_COPY, 0);
+		add_last(&row, history, count, KIND_DIFFERENTIAL, since);
+		if (chain.backup_id != 0)
+			add_int64(&row, chain.backup_id);
+		else
+			add_null(&row);
+		add_private_text(&row, chain.location, is_monitor());
+		add_text(&row, chain_state_name(chain.state));
 		add_private_text(&row, copy->failure, is_monitor());
 		put_row(&row);
 		pfree(history);

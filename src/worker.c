@@ -426,6 +426,9 @@ dispatch(Worker *worker, Call *call)
 		case OP_END:
 			backup_end(worker, call);
 			break;
+		case OP_TRUNCATE_LOG:
+			loglist_truncate(worker, call);
+			break;
 		case OP_BACKUP:
 			native_begin(worker, call);
 			break;

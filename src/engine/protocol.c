@@ -53,6 +53,7 @@ static const Rule rules[PROTOCOL_CALLS] = {
 	[CALL_READ_FILE] =       {"ReadFile",               SAME, {NOB, NOB, PAR, OK,  PAR, OK,  SRV, SRV}},
 	[CALL_CLOSE_FILE] =      {"CloseFile",            CLOSED, {NOB, NOB, PAR, OK,  PAR, OK,  PAR, OK}},
 	[CALL_GET_LOG_INFO] =    {"GetLogInfo",          TO_LOGS, {NOB, NOB, OK,  SEQ, OK,  SEQ, SRV, SRV}},
+	[CALL_TRUNCATE_LOG] =    {"TruncateLog",            SAME, {NOB, NOB, SEQ, SEQ, OK,  SEQ, SRV, SRV}},
 	[CALL_END_NORMAL] =      {"End(Normal)",         TO_NONE, {NOB, NOB, OK,  OK,  OK,  OK,  OK,  OK}},
 	[CALL_END_ABORT] =       {"End(Abort)",          TO_NONE, {NOB, NOB, OK,  OK,  OK,  OK,  OK,  OK}},
 	[CALL_STOP] =            {"Stop",             TO_STOPPED, {OK,  OK,  OK,  OK,  OK,  OK,  OK,  OK}},

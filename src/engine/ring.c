@@ -121,6 +121,8 @@ ring_linger(EngRing *ring, uint64_t frame)
 {
 	uint32_t	count = atomic_load(&ring->reader_bell);
 
+	if (look(ring, frame) != RING_WAIT)
+		return;
 	atomic_store(&ring->reader_waiting, RING_BY_BELL);
 	if (look(ring, frame) == RING_WAIT)
 		bell_wait(&ring->reader_bell, count, LINGER_NS);

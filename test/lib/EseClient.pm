@@ -174,7 +174,8 @@ sub in_parallel
 
 # A whole backup; dies unless it is good.  Options: sessions, label, streams
 # (read by streams), listed and between (called before and between the two
-# phases).
+# phases), truncate (its logs), incremental (into the directory of the full
+# backup; truncates as well).
 sub backup
 {
 	my ($dsn, $instance, $directory, %options) = @_;
@@ -183,20 +184,21 @@ sub backup
 
 	make_path($directory, { mode => 0700 });
 	chmod(0700, $directory);
-	value($dbh, 'SELECT ese_begin_external_backup_instance(?, 0, ?)',
-		$instance, $options{label} // 'test');
+	value($dbh, 'SELECT ese_begin_external_backup_instance(?, ?, ?)',
+		$instance, $options{incremental} ? 1 : 0, $options{label} // 'test');
 	my $id = value($dbh, 'SELECT ese_backup_id(?)', $instance);
-	my @files = list_attached($dbh, $instance, $directory);
+	my @files = $options{incremental} ? () : list_attached($dbh, $instance, $directory);
 	$options{listed}->($dbh, \@files) if $options{listed};
 	my $read = sub {
 		return read_files($dsn, $instance, $directory, $sessions, @_) if !$options{streams};
 		return in_parallel($dsn, $sessions, sub { read_stream($_[0], $instance, $directory) });
 	};
-	$read->(@files);
+	$read->(@files) if !$options{incremental};
 	$options{between}->($dbh) if $options{between};
 	my $logs = $dbh->selectcol_arrayref(
 		'SELECT file_name FROM ese_get_log_info_instance(?)', undef, $instance);
-	$read->(@$logs);
+	$read->(@$logs) if @$logs;
+	value($dbh, 'SELECT ese_truncate_log_instance(?)', $instance) if $options{truncate} || $options{incremental};
 	value($dbh, 'SELECT ese_check(ese_end_external_backup_instance(?))', $instance);
 	$dbh->disconnect;
 	return $id;

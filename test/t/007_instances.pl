@@ -70,7 +70,7 @@ is(error_of($dbh, "SELECT ese_set_system_parameter($one, 'verify_checksums', 'of
 is(error_of($dbh, "SELECT ese_set_system_parameter($one, 'backup_max_rate', '20MB')"), '00000', 'at any time');
 EseClient::value($dbh, "SELECT ese_end_external_backup_instance($one, 2)");
 is(error_of($dbh, "SELECT ese_set_system_parameter($one, 'circular_log', 'off')"), 'J1030', 'circular_log only while stopped');
-is(error_of($dbh, "SELECT ese_set_system_parameter($two, 'circular_log', 'off')"), 'J1001', 'and not in this version');
+is(error_of($dbh, "SELECT ese_set_system_parameter($two, 'circular_log', '$_')"), '00000', "then $_") for qw(off on);
 for my $bad ([ 'backup_threads', '0' ], [ 'backup_threads', '65' ], [ 'backup_threads', 'x' ], [ 'backup_idle_timeout', '-1' ],
 	[ 'backup_max_rate', '1XB' ], [ 'backup_max_rate', '-1' ], [ 'backup_max_rate', '9999999999999TB' ], [ 'verify_checksums', 'maybe' ],
 	[ 'auto_start', '2x' ], [ 'history_limit', '0' ], [ 'nonsense', '1' ])

@@ -32,7 +32,8 @@ test_all_pairs(void)
 					bool		reads = call == CALL_GET_ATTACH_INFO ||
 						call == CALL_OPEN_ATTACHED || call == CALL_OPEN_LOG ||
 						call == CALL_OPEN_OTHER || call == CALL_READ_FILE ||
-						call == CALL_GET_LOG_INFO;
+						call == CALL_GET_LOG_INFO ||
+						call == CALL_TRUNCATE_LOG;
 
 					if (phase == PHASE_NONE && reads)
 						bad_refusals += result != JET_errNoBackup;

@@ -521,20 +521,17 @@ test_unreadable(void)
 		ok(true, "# SKIP no file that cannot be read");
 		return;
 	}
-	for (int archives = 0; archives < 2; archives++)
-	{
-		remove_output();
-		start(1);
-		eng_queue_free(queue);
-		queue = eng_queue_new(&broken, &first, 1);
-		start_writers(1, archives);
-		wait_for_writers(1);
-		ok(atomic_load(&rings[0].state) == RING_FAILED &&
-		   rings[0].error.jet == JET_errDiskIO && !rings[0].error.writing &&
-		   rings[0].error.sys_errno != 0, "a file that cannot be read fails the job");
-		close_writers(1, archives);
-		finish();
-	}
+	remove_output();
+	start(1);
+	eng_queue_free(queue);
+	queue = eng_queue_new(&broken, &first, 1);
+	start_writers(1, true);
+	wait_for_writers(1);
+	ok(atomic_load(&rings[0].state) == RING_FAILED &&
+	   rings[0].error.jet == JET_errDiskIO && !rings[0].error.writing &&
+	   rings[0].error.sys_errno != 0, "a file that cannot be read fails the job");
+	close_writers(1, true);
+	finish();
 }
 
 /* Stopped at some moment: every job parks, everything can be given back. */

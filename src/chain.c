@@ -1,0 +1,149 @@
+/*-------------------------------------------------------------------------
+ *
+ * chain.c
+ *	  The chain of an instance: full backup, slot, incremental backups.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "replication/slot.h"
+#include "storage/lwlock.h"
+
+#include "chain.h"
+#include "compat.h"
+
+static const char *const state_names[] = {
+	[CHAIN_NONE] = "none",
+	[CHAIN_OK] = "ok",
+	[CHAIN_BROKEN] = "broken",
+};
+
+const char *
+chain_state_name(ChainState state)
+{
+	return state_names[state];
+}
+
+char *
+chain_slot_name(const EseInstance *instance)
+{
+	return psprintf("ese_%s", instance->name);
+}
+
+/* Copy what matters of the slot; false when it does not exist. */
+static bool
+look_at_slot(const EseInstance *instance, Chain *chain, bool *lost)
+{
+	ReplicationSlot *slot;
+
+	LWLockAcquire(ReplicationSlotControlLock, LW_SHARED);
+	slot = SearchNamedReplicationSlot(chain_slot_name(instance), false);
+	if (slot != NULL)
+	{
+		*lost = compat_slot_is_lost(slot);
+		SpinLockAcquire(&slot->mutex);
+		chain->restart_lsn = slot->data.restart_lsn;
+		chain->active_pid = (int) slot->active_pid;
+		SpinLockRelease(&slot->mutex);
+	}
+	LWLockRelease(ReplicationSlotControlLock);
+	return slot != NULL;
+}
+
+/* The newest good full backup whose logs were truncated. */
+static void
+look_at_history(const EseInstance *instance, Chain *chain)
+{
+	HistoryRow *rows;
+	int			count;
+
+	LWLockAcquire(registry_lock(), LW_SHARED);
+	rows = history_read(instance->id, &count);
+	LWLockRelease(registry_lock());
+	for (int i = count - 1; i >= 0 && chain->backup_id == 0; i--)
+	{
+		if (!history_is_chain_base(&rows[i]))
+			continue;
+		chain->backup_id = rows[i].backup_id;
+		strlcpy(chain->location, rows[i].location, sizeof(chain->location));
+	}
+	pfree(rows);
+}
+
+void
+chain_look(const EseInstance *instance, Chain *chain)
+{
+	bool		lost = false;
+
+	memset(chain, 0, sizeof(*chain));
+	if (instance->params.circular_log)
+		return;
+	look_at_history(instance, chain);
+	chain->has_slot = look_at_slot(instance, chain, &lost);
+	if (chain->backup_id == 0)
+		chain->state = CHAIN_NONE;
+	else if (!chain->has_slot || lost || chain->restart_lsn == InvalidXLogRecPtr)
+		chain->state = CHAIN_BROKEN;
+	else
+		chain->state = CHAIN_OK;
+}
+
+static bool
+has_free_slot(void)
+{
+	bool		found = false;
+
+	LWLockAcquire(ReplicationSlotControlLock, LW_SHARED);
+	for (int i = 0; i < max_replication_slots && !found; i++)
+		found = !ReplicationSlotCtl->replication_slots[i].in_use;
+	LWLockRelease(ReplicationSlotControlLock);
+	return found;
+}
+
+bool
+chain_can_advance(const EseInstance *instance)
+{
+	Chain		chain;
+
+	chain_look(instance, &chain);
+	return chain.has_slot || has_free_slot();
+}
+
+void
+chain_advance(const EseInstance *instance, XLogRecPtr to)
+{
+	char	   *name = chain_slot_name(instance);
+	Chain		chain;
+
+	/* a temporary slot stays this process's own when it is let go */
+	if (MyReplicationSlot != NULL)
+		ReplicationSlotRelease();
+	chain_look(instance, &chain);
+	/* a full backup begins a new chain: what the old slot has lost is no loss */
+	if (chain.has_slot && chain.state == CHAIN_BROKEN)
+	{
+		ReplicationSlotDrop(name, true);
+		chain.has_slot = false;
+	}
+	if (chain.has_slot)
+		compat_acquire_slot(name);
+	else
+		compat_create_slot(name, RS_PERSISTENT);
+	SpinLockAcquire(&MyReplicationSlot->mutex);
+	MyReplicationSlot->data.restart_lsn = to;
+	SpinLockRelease(&MyReplicationSlot->mutex);
+	ReplicationSlotMarkDirty();
+	ReplicationSlotSave();
+	ReplicationSlotsComputeRequiredLSN();
+	ReplicationSlotRelease();
+}
+
+void
+chain_drop(const EseInstance *instance)
+{
+	char	   *name = chain_slot_name(instance);
+
+	if (SearchNamedReplicationSlot(name, true) != NULL)
+		ReplicationSlotDrop(name, true);
+}

@@ -1,0 +1,61 @@
+/*-------------------------------------------------------------------------
+ *
+ * chain.h
+ *	  What incremental backups rest on: the last truncating full backup, and
+ *	  the replication slot that keeps WAL from one backup to the next.
+ *
+ * The slot is persistent and physical, "ese_<name of the instance>".  A good
+ * backup whose logs were truncated moves it to the end of its logs; the first
+ * full one makes it.  Only with circular_log = off.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ESE_CHAIN_H
+#define ESE_CHAIN_H
+
+#include "access/xlogdefs.h"
+
+#include "shared.h"
+
+typedef enum ChainState
+{
+	CHAIN_NONE,					/* no full backup was truncated */
+	CHAIN_OK,
+	CHAIN_BROKEN,				/* the slot is gone, or has lost its WAL */
+} ChainState;
+
+typedef struct Chain
+{
+	ChainState	state;
+	bool		has_slot;
+	int			active_pid;		/* who holds the slot, or 0 */
+	XLogRecPtr	restart_lsn;	/* WAL is there from here on */
+	int64		backup_id;		/* the full backup; 0 for none */
+	char		location[MAXPGPATH];
+} Chain;
+
+extern const char *chain_state_name(ChainState state);
+
+/* palloc'd */
+extern char *chain_slot_name(const EseInstance *instance);
+
+/* Look at slot and history. */
+extern void chain_look(const EseInstance *instance, Chain *chain);
+
+/*
+ * Could the slot be moved, or made?  Not when there is none yet and
+ * max_replication_slots are in use.
+ */
+extern bool chain_can_advance(const EseInstance *instance);
+
+/*
+ * Worker: WAL before this is in backups.  To be called when that is on
+ * record: a slot that lags behind keeps too much, one that has hurried ahead
+ * would lose something.
+ */
+extern void chain_advance(const EseInstance *instance, XLogRecPtr to);
+
+/* Give up the chain; its slot is not in use. */
+extern void chain_drop(const EseInstance *instance);
+
+#endif							/* ESE_CHAIN_H */
