@@ -33,6 +33,7 @@ OBJS = \
 	src/begin.o \
 	src/call.o \
 	src/chain.o \
+	src/check.o \
 	src/client.o \
 	src/ese.o \
 	src/filelist.o \

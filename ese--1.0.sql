@@ -267,6 +267,18 @@ REVOKE ALL ON PROCEDURE ese_wait_backup(integer, bigint, interval) FROM PUBLIC;
 COMMENT ON PROCEDURE ese_wait_backup(integer, bigint, interval) IS
     'waits, without a snapshot, until a backup has ended; raises its error if it is not good';
 
+CREATE FUNCTION ese_check_instance(
+    instance integer,
+    OUT "check" text,
+    OUT ok boolean,
+    OUT detail text)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'ese_check_instance'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION ese_check_instance(integer) FROM PUBLIC;
+COMMENT ON FUNCTION ese_check_instance(integer) IS
+    'what a backup of the instance needs, and whether it is there';
+
 CREATE FUNCTION ese_instance_rows(
     OUT instance_id integer,
     OUT name text,

@@ -342,6 +342,12 @@ backup_settle_chain(Worker *worker)
 	backup->truncated = wanted && chain_can_advance(instance);
 	if (backup->truncated)
 		backup->chain_end = end_of_logs(backup);
+	else if (wanted)
+		ereport(LOG,
+				(errmsg("backup %lld of instance \"%s\" counts as a copy",
+						(long long) backup->id, instance->name),
+				 errdetail("No replication slot is free for incremental backups to follow."),
+				 errhint("Increase max_replication_slots.")));
 	LWLockAcquire(instance_lock(instance), LW_EXCLUSIVE);
 	instance->backup.row.kind = kind_of(backup);
 	instance->backup.row.truncated = backup->truncated;

@@ -143,7 +143,17 @@ void
 chain_drop(const EseInstance *instance)
 {
 	char	   *name = chain_slot_name(instance);
+	char	   *held = NULL;
 
-	if (SearchNamedReplicationSlot(name, true) != NULL)
-		ReplicationSlotDrop(name, true);
+	if (SearchNamedReplicationSlot(name, true) == NULL)
+		return;
+	/* a process holds one slot at a time; a temporary one stays its own */
+	if (MyReplicationSlot != NULL)
+	{
+		held = pstrdup(NameStr(MyReplicationSlot->data.name));
+		ReplicationSlotRelease();
+	}
+	ReplicationSlotDrop(name, true);
+	if (held != NULL)
+		compat_acquire_slot(held);
 }

@@ -55,7 +55,7 @@ extern bool chain_can_advance(const EseInstance *instance);
  */
 extern void chain_advance(const EseInstance *instance, XLogRecPtr to);
 
-/* Give up the chain; its slot is not in use. */
+/* Give up the chain; nobody holds its slot. */
 extern void chain_drop(const EseInstance *instance);
 
 #endif							/* ESE_CHAIN_H */

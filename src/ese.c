@@ -9,7 +9,7 @@
  *	shared, frame, call			shared memory: slots, frames, requests
  *	client, reader, stop,		what sessions do: the SQL functions
  *	streamreader, waiter,
- *	message
+ *	message, check
  *	worker, begin, backup,		what the worker of an instance does
  *	guard, filelist, openfile,
  *	streamfile, loglist,

@@ -7,11 +7,14 @@
  */
 #include "postgres.h"
 
+#include <sys/statvfs.h>
+
 #include "access/xlog.h"
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
 #include "backup.h"
+#include "chain.h"
 #include "engine/jet.h"
 #include "stop.h"
 #include "worker_internal.h"
@@ -79,6 +82,112 @@ sample_rate(Worker *worker)
 			(backup->rate_count - 1);
 }
 
+/* Bytes of WAL that a slot keeps from this position on. */
+static int64
+retained_since(XLogRecPtr restart_lsn)
+{
+	XLogRecPtr	now = backup_current_lsn();
+
+	return restart_lsn != InvalidXLogRecPtr && now > restart_lsn ?
+		(int64) (now - restart_lsn) : 0;
+}
+
+/* Bytes that are free on the volume of WAL; -1 when that is not known. */
+static int64
+free_space(void)
+{
+	struct statvfs st;
+
+	return statvfs("pg_wal", &st) == 0 ?
+		(int64) st.f_bavail * (int64) st.f_frsize : -1;
+}
+
+/*
+ * Is WAL kept beyond what the parameters allow?  CAUSE_NONE, or which guard
+ * says so, and why.
+ */
+static StopCause
+look_at_wal(EseInstance *instance, int64 retained, char *reason, size_t size)
+{
+	Parameters *params = &instance->params;
+	int64		room = params->backup_min_free_space > 0 ? free_space() : -1;
+
+	if (params->backup_max_wal_retained > 0 &&
+		retained > params->backup_max_wal_retained)
+	{
+		snprintf(reason, size, "%lld bytes of WAL are retained, %lld more than backup_max_wal_retained",
+				 (long long) retained,
+				 (long long) (retained - params->backup_max_wal_retained));
+		return CAUSE_WAL_LIMIT;
+	}
+	if (room >= 0 && room < params->backup_min_free_space && retained > 0)
+	{
+		snprintf(reason, size, "%lld bytes are free on the volume of WAL, %lld less than backup_min_free_space",
+				 (long long) room,
+				 (long long) (params->backup_min_free_space - room));
+		return CAUSE_DISK_SPACE;
+	}
+	return CAUSE_NONE;
+}
+
+/*
+ * Once a second: the chain goes before the server runs out of room for its
+ * WAL, and before a backup does.
+ */
+static void
+guard_chain(Worker *worker)
+{
+	EseInstance *instance = worker->instance;
+	TimestampTz now = GetCurrentTimestamp();
+	char		reason[ESE_MESSAGE_LENGTH];
+	HistoryRow	row;
+	Chain		chain;
+
+	if (instance->params.circular_log ||
+		(instance->params.backup_max_wal_retained == 0 &&
+		 instance->params.backup_min_free_space == 0) ||
+		now - worker->chain_guarded_at < USECS_PER_SEC)
+		return;
+	worker->chain_guarded_at = now;
+	chain_look(instance, &chain);
+	if (!chain.has_slot || chain.active_pid != 0 ||
+		look_at_wal(instance, retained_since(chain.restart_lsn), reason,
+					sizeof(reason)) == CAUSE_NONE)
+		return;
+	chain_drop(instance);
+	ereport(LOG,
+			(errmsg("instance \"%s\" gives up its replication slot: %s",
+					instance->name, reason),
+			 errdetail("Incremental backups need a new full backup.")));
+	if (chain.backup_id == 0 ||
+		!history_find(instance->id, chain.backup_id, &row))
+		return;
+	snprintf(row.reason, sizeof(row.reason), "no incremental can follow any more: %s",
+			 reason);
+	history_write(&row, instance->params.history_limit);
+}
+
+/* An open backup that keeps too much WAL is stopped. */
+static void
+guard_backup(EseInstance *instance)
+{
+	char		reason[ESE_MESSAGE_LENGTH];
+	XLogRecPtr	restart_lsn;
+	StopCause	cause;
+	int64		stopped;
+
+	if (MyReplicationSlot == NULL)
+		return;
+	SpinLockAcquire(&MyReplicationSlot->mutex);
+	restart_lsn = MyReplicationSlot->data.restart_lsn;
+	SpinLockRelease(&MyReplicationSlot->mutex);
+	cause = look_at_wal(instance, retained_since(restart_lsn), reason,
+						sizeof(reason));
+	if (cause != CAUSE_NONE)
+		(void) stop_request(instance, 0, cause, JET_errRequiredLogFilesMissing,
+							"server", reason, &stopped);
+}
+
 void
 backup_tick(Worker *worker)
 {
@@ -86,6 +195,7 @@ backup_tick(Worker *worker)
 	Backup	   *backup = worker->backup;
 	int64		stopped;
 
+	guard_chain(worker);
 	if (backup == NULL)
 		return;
 	sample_rate(worker);
@@ -109,6 +219,8 @@ backup_tick(Worker *worker)
 							JET_errRequiredLogFilesMissing, "server",
 							"max_slot_wal_keep_size was exceeded and WAL of the backup was removed",
 							&stopped);
+	else
+		guard_backup(instance);
 }
 
 /* Why is the worker told to exit? */

@@ -85,6 +85,7 @@ static const char *const cause_names[] = {
 	[CAUSE_SHUTDOWN] = "shutdown",
 	[CAUSE_WORKER_EXIT] = "worker exit",
 	[CAUSE_PROMOTION] = "promotion",
+	[CAUSE_DISK_SPACE] = "disk space",
 };
 
 const char *

@@ -45,6 +45,7 @@ typedef enum StopCause
 	CAUSE_SHUTDOWN,
 	CAUSE_WORKER_EXIT,
 	CAUSE_PROMOTION,
+	CAUSE_DISK_SPACE,
 } StopCause;
 
 typedef struct HistoryRow

@@ -154,17 +154,25 @@ list_wal(Backup *backup, XLogSegNo first, XLogSegNo last)
 static XLogSegNo
 find_missing_segment(const FileList *logs, XLogSegNo first, XLogSegNo last)
 {
-	for (XLogSegNo segment = first; segment <= last; segment++)
-	{
-		bool		found = false;
+	XLogSegNo	missing = 0;
+	bool	   *found;
 
-		for (int i = 0; i < logs->count && !found; i++)
-			found = logs->entries[i].kind == FILE_LOG &&
-				logs->entries[i].generation == (int64) segment;
-		if (!found)
-			return segment;
+	if (last < first)
+		return 0;
+	found = palloc_extended(last - first + 1,
+							MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	for (int i = 0; i < logs->count; i++)
+	{
+		if (logs->entries[i].kind == FILE_LOG)
+			found[logs->entries[i].generation - first] = true;
 	}
-	return 0;
+	for (XLogSegNo segment = first; segment <= last && missing == 0; segment++)
+	{
+		if (!found[segment - first])
+			missing = segment;
+	}
+	pfree(found);
+	return missing;
 }
 
 /* The checksum of a patch file. */
@@ -323,12 +331,16 @@ stop_backup_mode(Worker *worker)
 	return true;
 }
 
-/* All logs and patch files but the manifest; false when it was stopped. */
+/*
+ * List the WAL from the start to the stop of the backup; false, and the
+ * backup is stopped with this error, when a segment is missing.
+ */
 static bool
-list_files(Worker *worker, char *control_file)
+list_range(Worker *worker, int error)
 {
 	Backup	   *backup = worker->backup;
 	CompatBackup *mode = &backup->mode;
+	char		name[MAXFNAMELEN];
 	XLogSegNo	first;
 	XLogSegNo	last;
 	XLogSegNo	missing;
@@ -337,14 +349,22 @@ list_files(Worker *worker, char *control_file)
 	XLByteToPrevSeg(mode->stop_lsn, last, wal_segment_size);
 	list_wal(backup, first, last);
 	missing = find_missing_segment(&backup->logs, first, last);
-	if (missing != 0)
-	{
-		char		name[MAXFNAMELEN];
+	if (missing == 0)
+		return true;
+	XLogFileName(name, mode->stop_timeline, missing, wal_segment_size);
+	return give_up(worker, CAUSE_WAL_LIMIT, error,
+				   psprintf("WAL segment %s is missing", name));
+}
 
-		XLogFileName(name, mode->stop_timeline, missing, wal_segment_size);
-		return give_up(worker, CAUSE_WAL_LIMIT, JET_errRequiredLogFilesMissing,
-					   psprintf("WAL segment %s is missing", name));
-	}
+/* All logs and patch files but the manifest; false when it was stopped. */
+static bool
+list_files(Worker *worker, char *control_file)
+{
+	Backup	   *backup = worker->backup;
+	CompatBackup *mode = &backup->mode;
+
+	if (!list_range(worker, JET_errRequiredLogFilesMissing))
+		return false;
 	add_patch(backup, "backup_label", mode->label_file,
 			  strlen(mode->label_file));
 	add_patch(backup, "global/pg_control", control_file,
@@ -397,11 +417,7 @@ publish_logs(Worker *worker)
 static bool
 roll_incremental(Worker *worker)
 {
-	Backup	   *backup = worker->backup;
-	CompatBackup *mode = &backup->mode;
-	XLogSegNo	first;
-	XLogSegNo	end;
-	XLogSegNo	missing;
+	CompatBackup *mode = &worker->backup->mode;
 
 	testpoint("logs.stop");
 	if (RecoveryInProgress())
@@ -415,20 +431,7 @@ roll_incremental(Worker *worker)
 		mode->stop_lsn = RequestXLogSwitch(false);
 		mode->stop_timeline = GetWALInsertionTimeLine();
 	}
-	XLByteToSeg(mode->start_lsn, first, wal_segment_size);
-	XLByteToPrevSeg(mode->stop_lsn, end, wal_segment_size);
-	list_wal(backup, first, end);
-	missing = find_missing_segment(&backup->logs, first, end);
-	if (missing != 0)
-	{
-		char		name[MAXFNAMELEN];
-
-		XLogFileName(name, mode->stop_timeline, missing, wal_segment_size);
-		return give_up(worker, CAUSE_WAL_LIMIT, JET_errMissingFileToBackup,
-					   psprintf("WAL segment %s is missing; take a full backup",
-								name));
-	}
-	return true;
+	return list_range(worker, JET_errMissingFileToBackup);
 }
 
 /* The roll of a full one, which ends backup mode. */

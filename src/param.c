@@ -21,6 +21,7 @@ typedef enum ParamType
 	TYPE_NUMBER,
 	TYPE_TIME,					/* milliseconds, written with a unit */
 	TYPE_RATE,					/* bytes a second, written with a unit */
+	TYPE_BYTES,					/* the same, but not a second */
 	TYPE_CHOICE,
 	TYPE_COMPRESSION,			/* kind * LEVELS + level; level 0: none given */
 } ParamType;
@@ -66,6 +67,10 @@ static const ParamInfo params_table[] = {
 		{"plain", "tar", NULL}, "What a native backup is: a data directory, or tar archives."},
 	{"backup_compression", TYPE_COMPRESSION, CHANGE_BETWEEN_BACKUPS, AT(backup_compression), 0, (COMPRESS_ZSTD + 1) * LEVELS - 1, COMPRESS_NONE, "",
 		{NULL}, "Compression of streams, and of native backups in tar format: none, lz4 or zstd, with a level as in zstd:3."},
+	{"backup_max_wal_retained", TYPE_BYTES, CHANGE_ANY_TIME, AT(backup_max_wal_retained), 0, INT64CONST(1) << 50, 0, "B",
+		{NULL}, "WAL that an open backup, or the chain, may retain; beyond it the backup is stopped, or the chain given up; 0 for no limit."},
+	{"backup_min_free_space", TYPE_BYTES, CHANGE_ANY_TIME, AT(backup_min_free_space), 0, INT64CONST(1) << 50, 0, "B",
+		{NULL}, "Room on the volume of WAL below which the backup is stopped, or the chain given up; 0 for no limit."},
 	{"max_open_files", TYPE_NUMBER, CHANGE_STOPPED, AT(max_open_files), 1, ESE_MAX_OPEN_FILES, 16, "files",
 		{NULL}, "Handles a backup may have open; ese_init() reserves 512 kB of ese.stream_buffers for each."},
 	{"history_limit", TYPE_NUMBER, CHANGE_ANY_TIME, AT(history_limit), 1, 10000, 1000, "rows",
@@ -225,6 +230,7 @@ param_show(const ParamInfo *param, int64 value)
 			return show_with_unit(value, time_units, time_sizes,
 								  lengthof(time_units));
 		case TYPE_RATE:
+		case TYPE_BYTES:
 			return show_with_unit(value, rate_units, rate_sizes,
 								  lengthof(rate_units));
 		case TYPE_COMPRESSION:
@@ -338,13 +344,15 @@ describe_values(const ParamInfo *param)
 			return describe_compressions();
 		case TYPE_TIME:
 		case TYPE_RATE:
+		case TYPE_BYTES:
 		case TYPE_NUMBER:
 			break;
 	}
 	return psprintf("Give a value from %s to %s%s.",
 					param_show(param, param->minimum),
 					param_show(param, param->maximum),
-					param->type == TYPE_RATE ? ", in bytes per second" : "");
+					param->type == TYPE_RATE ? ", in bytes per second" :
+					param->type == TYPE_BYTES ? ", in bytes" : "");
 }
 
 bool
@@ -381,6 +389,7 @@ param_parse(const ParamInfo *param, const char *text, int64 *value,
 				break;
 			}
 		case TYPE_RATE:
+		case TYPE_BYTES:
 			ok = parse_bytes(text, value);
 			break;
 		case TYPE_CHOICE:

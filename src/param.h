@@ -24,6 +24,8 @@ typedef struct Parameters
 	int64		manifest_checksums; /* DigestKind */
 	int64		backup_format;	/* BackupFormat */
 	int64		backup_compression; /* see param_compression() */
+	int64		backup_max_wal_retained;	/* bytes; 0: no limit */
+	int64		backup_min_free_space;	/* bytes; 0: no limit */
 	int64		max_open_files;
 	int64		history_limit;
 } Parameters;

@@ -273,12 +273,20 @@ is(last_row($node, 'status, stop_cause'), 'failed|shutdown', 'which the history 
 # ---- kill -9 of the server: the marker stays, nothing takes it for a backup
 start_backup("$work/stopped");
 wait_for($node, 'SELECT bytes_done > 0 FROM ese_backup_progress');
-$node->stop('immediate');
+my $worker = $node->safe_psql('postgres', "SELECT worker_pid FROM ese_instance WHERE instance_id = $id");
+$dbh->disconnect;
+kill('KILL', $worker, $node->{_pid});
+$node->{_pid} = undef;
 ok(-e "$work/stopped/ese_backup_incomplete", 'the server was killed: the marker is there');
 ok(!-e "$work/stopped/global/pg_control", 'and no pg_control');
 command_fails([ 'pg_verifybackup', "$work/stopped" ], 'pg_verifybackup does not take it for a backup');
 command_fails([ 'pg_ctl', '-D', "$work/stopped", '-w', '-l', "$work/log", 'start' ], 'nor does PostgreSQL');
-$node->start;
+# until the last process has gone a new server is refused
+for (1 .. 100)
+{
+	last if $node->start(fail_ok => 1);
+	usleep(100_000);
+}
 $dbh = EseClient::connect_to(dsn($node));
 wait_for($node, "SELECT state = 'running' FROM ese_instance WHERE instance_id = $id");
 is(last_row($node, 'status'), 'failed', 'the history says failed');

@@ -215,6 +215,46 @@ $node->safe_psql('postgres', 'SELECT pg_reload_conf()');
 EseClient::backup(dsn($node), $id, "$work/full3", truncate => 1, sessions => 2);
 is(chain(), 'ok|ese_main|' . last_row($node, 'backup_id'), 'a full backup begins a new one');
 
+# ---- guards: the chain gives way, an open backup too
+sub write_wal { $node->safe_psql('postgres', 'INSERT INTO big VALUES (1); SELECT pg_switch_wal()') for 1 .. $_[0]; return; }
+my $offset = -s $node->logfile;
+$base = last_row($node, 'backup_id');
+$dbh->do("SELECT ese_set_system_parameter($id, 'backup_max_wal_retained', '40MB')");
+write_wal(4);
+wait_for($node, "SELECT chain_state = 'broken' AND slot_name IS NULL FROM ese_instance WHERE instance_id = $id");
+like(slurp_file($node->logfile, $offset), qr/instance "main" gives up its replication slot: \d+ bytes of WAL are retained, \d+ more than backup_max_wal_retained/,
+	'backup_max_wal_retained: the chain gives way');
+like($node->safe_psql('postgres', "SELECT reason FROM ese_backup_history WHERE backup_id = $base"), qr/no incremental can follow any more: .* more than backup_max_wal_retained/,
+	'and the history says why');
+fails_with($dbh, 'J0569', "SELECT ese_begin_external_backup_instance($id, 1)", 'an incremental is refused');
+begin(0);
+write_wal(4);
+wait_for($node, 'SELECT stop_requested FROM ese_backup_progress');
+is(last_row($node, 'stop_cause'), 'wal limit', 'an open backup is stopped');
+is(finish(), -543, 'End says -543');
+like(last_row($node, 'status || reason'), qr/^failed.*more than backup_max_wal_retained/, 'and the history why');
+$dbh->do("SELECT ese_set_system_parameter($id, 'backup_max_wal_retained', 'default')");
+EseClient::backup(dsn($node), $id, "$work/guarded", truncate => 1, sessions => 2);
+like(chain(), qr/^ok/, 'a chain again');
+begin(0);
+$dbh->do("SELECT ese_set_system_parameter($id, 'backup_min_free_space', '1000TB')");
+$node->safe_psql('postgres', 'INSERT INTO big VALUES (1)');
+wait_for($node, 'SELECT stop_requested FROM ese_backup_progress');
+is(last_row($node, 'stop_cause'), 'disk space', 'backup_min_free_space: an open backup is stopped');
+finish();
+like(chain(), qr/^broken\|\|/, 'and the chain gives way');
+$dbh->do("SELECT ese_set_system_parameter($id, 'backup_min_free_space', 'default')");
+EseClient::backup(dsn($node), $id, "$work/full3b", truncate => 1, sessions => 2);
+nothing_held($node, 'after the guards');
+
+# ---- ese_check_instance
+is($node->safe_psql('postgres', qq(SELECT string_agg("check", ', ') FROM ese_check_instance($id) WHERE ok)),
+	'wal_level, worker, replication slots, rights, WAL volume, chain, last good backup', 'ese_check_instance: all is well');
+$node->safe_psql('postgres', "SELECT pg_drop_replication_slot('ese_main')");
+is($node->safe_psql('postgres', qq(SELECT "check", detail FROM ese_check_instance($id) WHERE NOT ok)),
+	'chain|The slot of backup ' . last_row($node, 'backup_id') . ' does not exist: take a full backup.', 'a broken chain is not');
+EseClient::backup(dsn($node), $id, "$work/full3c", truncate => 1, sessions => 2);
+
 # ---- no free slot: the full backup counts as a copy, with a warning
 $node->safe_psql('postgres', "SELECT pg_drop_replication_slot('ese_main')");
 $node->safe_psql('postgres', "SELECT pg_create_physical_replication_slot('taken' || i) FROM generate_series(1, 3) i");
