@@ -22,6 +22,7 @@
 #include "storage/fd.h"
 
 #include "backup.h"
+#include "chain.h"
 #include "engine/jet.h"
 #include "testpoint.h"
 #include "worker_internal.h"
@@ -34,7 +35,7 @@
 static bool
 is_tar(const Worker *worker)
 {
-	return worker->instance->params.backup_format == FORMAT_TAR;
+	return worker->target.tar;
 }
 
 /* Give back a job that has parked, with what it holds. */
@@ -102,6 +103,7 @@ take_place(Worker *worker, int index)
 		return NULL;
 	place->target.directory = fcntl(worker->target.directory, F_DUPFD_CLOEXEC, 0);
 	place->target.file_mode = pg_file_create_mode;
+	place->target.suffix = worker->target.reused ? TARGET_SUFFIX : NULL;
 	if (place->target.directory < 0)
 	{
 		for (int i = 0; i < JOB_FDS; i++)
@@ -126,15 +128,29 @@ verify_mode(Worker *worker)
 	return verify ? VERIFY_REPORT : VERIFY_OFF;
 }
 
+/* Files of logs: one of a full backup, and one of each incremental. */
+static void
+name_logs_archive(Worker *worker, char *name, size_t size)
+{
+	Backup	   *backup = worker->backup;
+	const char *suffix =
+		compress_suffix(param_compression(&worker->instance->params).kind);
+
+	if (backup->incremental)
+		snprintf(name, size, "logs.%lld.tar%s", (long long) backup->id, suffix);
+	else
+		snprintf(name, size, "logs.tar%s", suffix);
+}
+
 /* Bind the job of a place to an archive. */
 static bool
 open_archive(Worker *worker, NativeJob *place, int number)
 {
 	Compression how = param_compression(&worker->instance->params);
-	char		name[32];
+	char		name[64];
 
 	if (worker->backup->logs_listed)
-		snprintf(name, sizeof(name), "logs.tar%s", compress_suffix(how.kind));
+		name_logs_archive(worker, name, sizeof(name));
 	else
 		snprintf(name, sizeof(name), "data.%d.tar%s", number,
 				 compress_suffix(how.kind));
@@ -235,6 +251,27 @@ count_directories(FileList *list)
 	}
 }
 
+/* A full backup has a directory of its own. */
+static bool
+make_target(Worker *worker, const char *path, TargetError *error)
+{
+	if (!target_check(path, error) ||
+		!target_make(&worker->target, path, worker->instance->name, error))
+		return false;
+	worker->target.tar = worker->instance->params.backup_format == FORMAT_TAR;
+	return true;
+}
+
+/* An incremental one goes to where the full one is. */
+static bool
+take_up_target(Worker *worker, const char *path, TargetError *error)
+{
+	Chain		chain;
+
+	chain_look(worker->instance, &chain);
+	return target_reuse(&worker->target, path, chain.location, error);
+}
+
 /* A native backup of a kind there is, as a target allows it? */
 static bool
 refuse_native(Worker *worker, Call *call)
@@ -245,14 +282,6 @@ refuse_native(Worker *worker, Call *call)
 
 	if (backup_refuse_begin(worker, call))
 		return true;
-	if (request->grbit & JET_bitBackupIncremental)
-	{
-		answer_error(&call->answer, JET_errFeatureNotAvailable,
-					 "the server cannot write incremental backups yet");
-		answer_hint(&call->answer, "Read the logs over SQL: ese_begin_external_backup_instance(%d, 1).",
-					worker->instance->id);
-		return true;
-	}
 	if (params->backup_format == FORMAT_PLAIN &&
 		param_compression(params).kind != COMPRESS_NONE)
 	{
@@ -261,9 +290,9 @@ refuse_native(Worker *worker, Call *call)
 		answer_hint(&call->answer, "Set backup_format to tar, or backup_compression to none.");
 		return true;
 	}
-	if (target_check(request->path, &error) &&
-		target_make(&worker->target, request->path, worker->instance->name,
-					&error))
+	if ((request->grbit & JET_bitBackupIncremental) ?
+		take_up_target(worker, request->path, &error) :
+		make_target(worker, request->path, &error))
 		return false;
 	answer_error(&call->answer, error.jet,
 				 "cannot write a backup to \"%s\"", request->path);
@@ -281,6 +310,13 @@ native_begin(Worker *worker, Call *call)
 
 	if (refuse_native(worker, call) || !backup_start(worker, call))
 		return;
+	if (worker->backup->incremental)
+	{
+		/* otherwise it has been stopped, which its waiter is told */
+		if (loglist_roll(worker))
+			enter_stage(worker, NATIVE_LOGS);
+		return;
+	}
 	if (!is_tar(worker))
 	{
 		if (!target_make_directories(&worker->target, &worker->backup->attach,
@@ -419,6 +455,17 @@ is_complete(Worker *worker)
 	return true;
 }
 
+/* The logs of an incremental backup become part of the full one. */
+static bool
+publish_logs(Worker *worker, TargetError *error)
+{
+	char		archive[64];
+
+	name_logs_archive(worker, archive, sizeof(archive));
+	return target_publish(&worker->target, &worker->backup->logs,
+						  is_tar(worker) ? archive : NULL, error);
+}
+
 /* Everything is on disk: the backup begins to be one. */
 static void
 complete(Worker *worker)
@@ -431,7 +478,8 @@ complete(Worker *worker)
 
 	if (!is_tar(worker))
 		control = filelist_find(&backup->logs, CONTROL_FILE);
-	if (!target_complete(&worker->target, control, &error))
+	if (backup->incremental ? !publish_logs(worker, &error) :
+		!target_complete(&worker->target, control, &error))
 	{
 		fail(worker, error.jet, error.text);
 		return;

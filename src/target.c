@@ -11,7 +11,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "access/xlog.h"
+#include "access/xlog_internal.h"
+#include "catalog/pg_control.h"
 #include "common/file_perm.h"
+#include "common/string.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
 
@@ -212,6 +216,7 @@ open_directory(Target *target, const char *path, TargetError *error)
 {
 	struct stat st;
 
+	memset(target, 0, sizeof(*target));
 	target->made = mkdir(path, pg_dir_create_mode) == 0;
 	if (!target->made && errno != EEXIST)
 		return fail_errno(error, "create directory", path);
@@ -255,22 +260,6 @@ target_make(Target *target, const char *path, const char *instance_name,
 	return false;
 }
 
-bool
-target_make_directories(Target *target, const FileList *list,
-						TargetError *error)
-{
-	for (int i = 0; i < list->count; i++)
-	{
-		const FileEntry *entry = &list->entries[i];
-
-		CHECK_FOR_INTERRUPTS();
-		if (entry->kind == FILE_DIRECTORY &&
-			mkdirat(target->directory, entry->name, pg_dir_create_mode) != 0)
-			return fail_errno(error, "create directory", entry->name);
-	}
-	return true;
-}
-
 /* Make the directory that holds a file durable. */
 static bool
 sync_parent(Target *target, const char *name, TargetError *error)
@@ -289,6 +278,146 @@ sync_parent(Target *target, const char *name, TargetError *error)
 	if (fd >= 0)
 		close(fd);
 	return good;
+}
+
+/* Remove what an incremental backup that was cut off has left. */
+static void
+remove_unpublished(Target *target)
+{
+	static const char *const places[] = {".", "pg_wal", "pg_wal/archive_status"};
+
+	for (int i = 0; i < lengthof(places); i++)
+	{
+		char		path[MAXPGPATH];
+		DIR		   *directory;
+		struct dirent *de;
+
+		snprintf(path, sizeof(path), "%s/%s", target->path, places[i]);
+		directory = AllocateDir(path);
+		if (directory == NULL)
+			continue;
+		while ((de = ReadDirExtended(directory, path, LOG)) != NULL)
+		{
+			char		file[MAXPGPATH * 2];
+
+			if (!pg_str_endswith(de->d_name, TARGET_SUFFIX))
+				continue;
+			snprintf(file, sizeof(file), "%s/%s", path, de->d_name);
+			(void) unlink(file);
+		}
+		FreeDir(directory);
+	}
+}
+
+/* Is there a file whose name begins so? */
+static bool
+has_file(const char *path, const char *prefix)
+{
+	DIR		   *directory = AllocateDir(path);
+	struct dirent *de;
+	bool		found = false;
+
+	while (!found && (de = ReadDirExtended(directory, path, LOG)) != NULL)
+		found = strncmp(de->d_name, prefix, strlen(prefix)) == 0;
+	FreeDir(directory);
+	return found;
+}
+
+/* Is the data directory in a target one of this cluster? */
+static bool
+check_system_identifier(Target *target, TargetError *error)
+{
+	ControlFileData control;
+	int			fd = openat(target->directory, XLOG_CONTROL_FILE,
+							O_RDONLY | O_CLOEXEC);
+	bool		whole;
+
+	if (fd < 0)
+		return fail_errno(error, "open file", XLOG_CONTROL_FILE);
+	whole = read(fd, &control, sizeof(control)) == sizeof(control);
+	close(fd);
+	if (whole && control.system_identifier == GetSystemIdentifier())
+		return true;
+	return fail(error, JET_errGivenLogFileHasBadSignature,
+				"the backup in \"%s\" is one of another cluster", target->path);
+}
+
+bool
+target_reuse(Target *target, const char *path, const char *chain_location,
+			 TargetError *error)
+{
+	if (chain_location[0] == '\0')
+		return fail(error, JET_errInvalidPath,
+					"the full backup of the chain was read over SQL; the server does not know where it is");
+	if (strcmp(path, chain_location) != 0)
+		return fail(error, JET_errInvalidPath,
+					"the full backup of the chain is in \"%s\"", chain_location);
+	memset(target, 0, sizeof(*target));
+	target->directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (target->directory < 0)
+		return fail_errno(error, "open directory", path);
+	ReserveExternalFD();
+	strlcpy(target->path, path, sizeof(target->path));
+	target->in_use = target->reused = true;
+	target->tar = has_file(path, "logs.tar");
+	if (has_file(path, TARGET_MARKER))
+		(void) fail(error, JET_errInvalidPath, "the backup in \"%s\" is not complete",
+					path);
+	else if (target->tar || check_system_identifier(target, error))
+	{
+		remove_unpublished(target);
+		return true;
+	}
+	target_close(target);
+	return false;
+}
+
+/* One file gets its own name. */
+static bool
+publish_file(Target *target, const char *name, TargetError *error)
+{
+	char		written[MAXPGPATH + sizeof(TARGET_SUFFIX)];
+
+	snprintf(written, sizeof(written), "%s%s", name, TARGET_SUFFIX);
+	if (renameat(target->directory, written, target->directory, name) != 0)
+		return fail_errno(error, "rename file", written);
+	return true;
+}
+
+bool
+target_publish(Target *target, const FileList *list, const char *archive,
+			   TargetError *error)
+{
+	/* oldest first: whatever is cut off, what is there has no gap */
+	for (int i = 0; i < list->count && archive == NULL; i++)
+	{
+		if (!publish_file(target, list->entries[i].name, error))
+			return false;
+		testpoint("native.publish");
+	}
+	if (archive != NULL && list->count > 0 &&
+		!publish_file(target, archive, error))
+		return false;
+	return sync_parent(target, TARGET_MARKER, error) &&
+		(target->tar ||
+		 (sync_parent(target, "pg_wal/x", error) &&
+		  sync_parent(target, "pg_wal/archive_status/x", error)));
+}
+
+bool
+target_make_directories(Target *target, const FileList *list,
+						TargetError *error)
+{
+	for (int i = 0; i < list->count; i++)
+	{
+		const FileEntry *entry = &list->entries[i];
+
+		CHECK_FOR_INTERRUPTS();
+		if (entry->kind == FILE_DIRECTORY &&
+			mkdirat(target->directory, entry->name, pg_dir_create_mode) != 0)
+			return fail_errno(error, "create directory", entry->name);
+	}
+	return true;
 }
 
 bool
@@ -361,6 +490,12 @@ target_remove(Target *target)
 	if (!target->in_use)
 		return;
 	testpoint("native.remove");
+	if (target->reused)
+	{
+		remove_unpublished(target);
+		target_close(target);
+		return;
+	}
 	/* a file system may pass over entries while others are removed */
 	while (remove_entries(target->path) > 0)
 		;

@@ -17,9 +17,17 @@
 
 #define TARGET_MARKER "ese_backup_incomplete"
 
+/*
+ * An incremental backup adds to the directory of the full one, which is a
+ * backup all the time: new files bear this suffix until all are there.
+ */
+#define TARGET_SUFFIX ".ese_new"
+
 typedef struct Target
 {
 	bool		in_use;
+	bool		tar;			/* archives, not a data directory */
+	bool		reused;			/* it holds the full backup already */
 	bool		made;			/* the directory was not there before */
 	mode_t		mode_before;	/* else: its mode then */
 	int			directory;		/* descriptor */
@@ -46,6 +54,13 @@ extern bool target_check(const char *path, TargetError *error);
 extern bool target_make(Target *target, const char *path,
 						const char *instance_name, TargetError *error);
 
+/*
+ * Take up the directory of the chain's full backup.  False and *error when it
+ * is not that, or not of this cluster.
+ */
+extern bool target_reuse(Target *target, const char *path,
+						 const char *chain_location, TargetError *error);
+
 /* Make the directories of a list, which is sorted by name. */
 extern bool target_make_directories(Target *target, const FileList *list,
 									TargetError *error);
@@ -56,6 +71,13 @@ extern bool target_make_directories(Target *target, const FileList *list,
  */
 extern bool target_complete(Target *target, const FileEntry *last,
 							TargetError *error);
+
+/*
+ * The last step in a reused one, when everything else is on disk: the files
+ * of a list, or (archive is not NULL) that one, get their own names.
+ */
+extern bool target_publish(Target *target, const FileList *list,
+						   const char *archive, TargetError *error);
 
 /* Close it; and, to give it up, remove all that is in it. */
 extern void target_close(Target *target);

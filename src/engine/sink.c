@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -19,6 +20,9 @@
  * call to return, so it must not be too much.
  */
 #define FLUSH_EVERY (8 * 1024 * 1024)
+
+/* Names are at most MAXPGPATH long, suffixes short. */
+#define MAX_NAME (1024 + 32)
 
 /* The rest of a file smaller than this is left to the sync at the end. */
 #define FLUSH_AT_CLOSE (1024 * 1024)
@@ -66,9 +70,13 @@ fail(EngJob *job, EngSink *sink, int sys_errno)
 JobOutcome
 sink_open(EngJob *job, EngShared *shared, EngSink *sink, const char *name)
 {
+	const char *suffix = sink->target->suffix;
+	char		path[MAX_NAME];
+
 	sink->written = 0;
 	sink->flushed = 0;
-	sink->fd = openat(sink->target->directory, name,
+	snprintf(path, sizeof(path), "%s%s", name, suffix != NULL ? suffix : "");
+	sink->fd = openat(sink->target->directory, path,
 					  O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
 					  (mode_t) sink->target->file_mode);
 	if (job_is_unwanted(job, shared))

@@ -20,6 +20,8 @@ typedef struct EngTarget
 {
 	int			directory;		/* descriptor */
 	unsigned	file_mode;
+	const char *suffix;			/* of the names under which files are written;
+								 * NULL for none */
 } EngTarget;
 
 typedef struct EngSink

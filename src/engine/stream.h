@@ -53,7 +53,7 @@ typedef struct EngStream
 	uint64_t	bytes;			/* in finished frames */
 	char	   *frame;			/* to a file: where frames are filled */
 	EngSink		sink;
-	char		name[32];		/* of the file */
+	char		name[64];		/* of the file */
 } EngStream;
 
 /*

@@ -7,13 +7,14 @@ use warnings;
 use Exporter 'import';
 use EseClient;
 use POSIX ();
+use Time::HiRes ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(
   new_node dsn start_instance fails_with error_of wait_for nothing_held
-  restore_and_check is_good_restore set_test_points take_backup last_row @WAYS);
+  restore_and_check is_good_restore set_test_points take_backup last_row kill_server @WAYS);
 
 # Every way to take a backup: file by file, by streams, or by the server; each
 # with its parameters.
@@ -225,6 +226,23 @@ sub take_backup
 	$node->safe_psql('postgres', "SELECT ese_set_system_parameter($id, '$_', '$parameters{$_}')") for keys %parameters;
 	return native_backup($node, $id, $directory, %$way, %options) if $way->{native};
 	return EseClient::backup(dsn($node), $id, $directory, sessions => 2, %$way, %options);
+}
+
+# Kill a whole server, an instance's worker first, and wait until the last of
+# its processes has gone.
+sub kill_server
+{
+	my ($node, $worker) = @_;
+	my $postmaster = $node->{_pid};
+	kill('KILL', $worker, $postmaster);
+	$node->{_pid} = undef;
+	my $data = $node->data_dir;
+	for (1 .. 300)
+	{
+		return if !kill(0, $postmaster) && !grep { (readlink($_) // '') eq $data } glob('/proc/[0-9]*/cwd');
+		Time::HiRes::usleep(100_000);
+	}
+	die 'processes of the server are left';
 }
 
 # Columns of the newest row of the history.

@@ -275,18 +275,12 @@ start_backup("$work/stopped");
 wait_for($node, 'SELECT bytes_done > 0 FROM ese_backup_progress');
 my $worker = $node->safe_psql('postgres', "SELECT worker_pid FROM ese_instance WHERE instance_id = $id");
 $dbh->disconnect;
-kill('KILL', $worker, $node->{_pid});
-$node->{_pid} = undef;
+kill_server($node, $worker);
 ok(-e "$work/stopped/ese_backup_incomplete", 'the server was killed: the marker is there');
 ok(!-e "$work/stopped/global/pg_control", 'and no pg_control');
 command_fails([ 'pg_verifybackup', "$work/stopped" ], 'pg_verifybackup does not take it for a backup');
 command_fails([ 'pg_ctl', '-D', "$work/stopped", '-w', '-l', "$work/log", 'start' ], 'nor does PostgreSQL');
-# until the last process has gone a new server is refused
-for (1 .. 100)
-{
-	last if $node->start(fail_ok => 1);
-	usleep(100_000);
-}
+$node->start;
 $dbh = EseClient::connect_to(dsn($node));
 wait_for($node, "SELECT state = 'running' FROM ese_instance WHERE instance_id = $id");
 is(last_row($node, 'status'), 'failed', 'the history says failed');
