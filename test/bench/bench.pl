@@ -326,9 +326,13 @@ sub compare
 	return if !@rows;
 	prepare_pgbackrest() if grep { $_->[0] eq 'pgbackrest' } @rows;
 	my @measured = map { { ours => [], peer => [], cpu => [], peer_cpu => [] } } @rows;
-	for my $run (1 .. $option{runs})
+	# section by section: what is only read must not suffer from what others
+	# have made of the system's memory by writing
+	my @sections = do { my %seen; grep { !$seen{$_}++ } map { $_->[0] } @rows };
+	for my $step (map { my $section = $_; map { [ $section, $_ ] } 1 .. $option{runs} } @sections)
 	{
-		for my $r (0 .. $#rows)
+		my ($section, $run) = @$step;
+		for my $r (grep { $rows[$_][0] eq $section } 0 .. $#rows)
 		{
 			my (undef, undef, $ours, undef, $peer) = @{ $rows[$r] };
 			my ($seconds, $cpu) = measure($ours);
@@ -338,7 +342,7 @@ sub compare
 			push @{ $measured[$r]{peer} }, $seconds;
 			push @{ $measured[$r]{peer_cpu} }, $cpu;
 		}
-		say_now("run $run of $option{runs}");
+		say_now("$section: run $run of $option{runs}");
 	}
 	measure(native());
 	my $gigabytes = cluster_bytes() / 1e9;
@@ -422,32 +426,32 @@ sub stops
 
 # ---- memory of a worker, by number of files
 
-sub memory
+# The most memory a fresh worker has had in a native backup; and its files.
+sub peak_memory
 {
-	run("mkdir $data/many; cd $data/many && seq 1 $option{files} | xargs touch");
-	my $worker = EseClient::value($dbh, "SELECT worker_pid FROM ese_instance WHERE instance_id = $id");
-	my $resident = sub { my ($kb) = slurp("/proc/$worker/status") =~ /^$_[0]:\s+(\d+) kB/m; return $kb; };
-	set_parameters();
-	discard();
-	native(backup_format => 'plain')->();
-	my $peak = $resident->('VmHWM');
-	my $before = EseClient::value($dbh, "SELECT files FROM ese_backup_history ORDER BY backup_id DESC LIMIT 1");
-	run("rm -rf $data/many");
 	discard();
 	$dbh->do("SELECT ese_term($id)");
 	$dbh->do("SELECT ese_init($id)");
-	$worker = EseClient::value($dbh, "SELECT worker_pid FROM ese_instance WHERE instance_id = $id");
 	native(backup_format => 'plain')->();
-	my $small = $resident->('VmHWM');
-	my $after = EseClient::value($dbh, "SELECT files FROM ese_backup_history ORDER BY backup_id DESC LIMIT 1");
-	printf "Memory of the worker: %d kB for %d files, %d kB for %d: %.0f bytes a file.\n\n", $peak, $before, $small, $after,
-	  1024 * ($peak - $small) / ($before - $after);
+	my $worker = EseClient::value($dbh, "SELECT worker_pid FROM ese_instance WHERE instance_id = $id");
+	my ($kb) = slurp("/proc/$worker/status") =~ /^VmHWM:\s+(\d+) kB/m;
+	return ($kb, EseClient::value($dbh, 'SELECT files FROM ese_backup_history ORDER BY backup_id DESC LIMIT 1'));
+}
+
+sub memory
+{
+	run("mkdir $data/many; cd $data/many && seq 1 $option{files} | xargs touch");
+	my ($peak, $files) = peak_memory();
+	run("rm -rf $data/many");
+	my ($small, $few) = peak_memory();
+	printf "Memory of the worker: %d kB for %d files, %d kB for %d: %.0f bytes a file.\n\n", $peak, $files, $small, $few,
+	  1024 * ($peak - $small) / ($files - $few);
 	return;
 }
 
 # ---- everything
 
-touch_memory();
+touch_memory() if wanted("streams", "native", "pgbackrest", "threads", "sizes", "small");
 my $sections = 'streams native pgbackrest threads stops memory';
 if (wanted(split(/ /, $sections)) || grep { "$_->[0]: $_->[1]" =~ /$option{only}/ } @large)
 {
