@@ -179,12 +179,7 @@ streamfile_open(Worker *worker, Call *call)
 static uint64
 most_received(EngRing *ring)
 {
-	uint64		position = atomic_load(&ring->position);
-
-	if (ring->frame_at >= atomic_load(&ring->produced))
-		return position;
-	return position - ring->offset_at +
-		ring->length[ring->frame_at % ring->nframes];
+	return atomic_load(&ring->position) + atomic_load(&ring->sending);
 }
 
 void

@@ -112,6 +112,7 @@ advance(Reading *reading, uint32 length)
 
 	(void) ring_frame(ring, ese_frames, ring->frame_at, &frame_length);
 	atomic_store(&ring->position, atomic_load(&ring->position) + length);
+	atomic_store(&ring->sending, 0);
 	ring->offset_at += length;
 	if (ring->offset_at == frame_length)
 	{
@@ -284,6 +285,7 @@ copy_out(Reading *reading)
 	{
 		stop_check(reading->instance, reading->stop_word);
 		testpoint("copy.frame");
+		atomic_store(&reading->handle->ring.sending, length);
 		message_send('d', bytes, length);
 		stop_check(reading->instance, reading->stop_word);
 		if (is_stream)

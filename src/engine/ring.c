@@ -31,6 +31,7 @@ ring_open(EngRing *ring, uint32_t ident, uint64_t base, uint64_t size,
 	ring->piece_valid = false;
 	ring->frame_at = 0;
 	ring->offset_at = 0;
+	atomic_store(&ring->sending, 0);
 	ring->marked_valid = false;
 	atomic_store(&ring->state, RING_OPEN);
 	atomic_store(&ring->ident, ident);

@@ -132,6 +132,8 @@ typedef struct EngRing
 	bool		piece_valid;	/* a piece was delivered */
 	uint64_t	frame_at;		/* stream: the frame 'position' lies in */
 	uint32_t	offset_at;		/* stream: where in that frame */
+	_Atomic uint32_t sending;	/* stream: bytes beyond 'position' that are on
+								 * their way to the client */
 	uint64_t	marked;			/* position of the last RING_MARK */
 	bool		marked_valid;
 } EngRing;

@@ -30,7 +30,7 @@ sub open_file
 	my ($dbh, $name) = @_;
 	return ($dbh->selectrow_array('SELECT * FROM ese_open_file_instance(?, ?)', undef, $id, $name))[0];
 }
-sub last_row
+sub first_instance_row
 {
 	my ($columns) = @_;
 	return $node->safe_psql('postgres', "SELECT $columns FROM ese_backup_history WHERE instance_id = $id ORDER BY backup_id DESC LIMIT 1");
@@ -74,7 +74,7 @@ $dbh->do("SELECT pg_terminate_backend($worker)");
 wait_for($node, "SELECT state = 'running' AND worker_pid <> $worker FROM ese_instance WHERE instance_id = $id");
 fails_with($dbh, 'J0801', "SELECT ese_read_file_instance($id, $handle)", 'the worker was terminated: its handles say so');
 fails_with($dbh, 'J0520', "SELECT ese_get_attach_info_instance($id)", 'and its backup is gone');
-is(last_row('status, stop_cause, error_number'), 'failed|worker exit|-801', 'the history says why');
+is(first_instance_row('status, stop_cause, error_number'), 'failed|worker exit|-801', 'the history says why');
 good_backup('terminated worker');
 
 # ---- an error at every step of the worker
@@ -188,7 +188,7 @@ fails_with($dbh, 'J1023', "SELECT ese_open_file_instance($id, repeat('x', 5000))
 $handle = open_file($dbh, 'PG_VERSION');
 fails_with($dbh, 'J1032', "SELECT ese_open_file_instance($id, 'PG_VERSION')", 'a file that is open on another handle');
 is(EseClient::value($dbh, "SELECT ese_end_external_backup_instance($id)"), -1032, 'End gives the first error');
-is(last_row('status, error_name'), 'failed|JET_errFileAccessDenied', 'so does the history');
+is(first_instance_row('status, error_name'), 'failed|JET_errFileAccessDenied', 'so does the history');
 chmod(0600, "$data/unreadable");
 unlink("$data/link");
 rename("$data/../lost", "$data/lost");
@@ -204,8 +204,8 @@ for my $mode (qw(fast immediate))
 	$node->stop($mode);
 	$node->start;
 	wait_for($node, "SELECT count(*) = 2 FROM ese_instance WHERE state = 'running'");
-	is(last_row('label, status'), "$mode|failed", "$mode shutdown: the backup is recorded as failed");
-	is(last_row('stop_cause'), $mode eq 'fast' ? 'shutdown' : 'worker exit', 'with its cause');
+	is(first_instance_row('label, status'), "$mode|failed", "$mode shutdown: the backup is recorded as failed");
+	is(first_instance_row('stop_cause'), $mode eq 'fast' ? 'shutdown' : 'worker exit', 'with its cause');
 	good_backup("$mode shutdown");
 }
 
@@ -218,7 +218,7 @@ kill('KILL', $worker);
 ok($node->poll_query_until('postgres', "SELECT count(*) = 2 FROM ese_instance WHERE state = 'running'"),
 	'after a crash the instances come back');
 is(restart_count(), 1, 'one crash, ours');
-is(last_row('label, status, stop_cause'), 'crash|failed|worker exit', 'and the backup is recorded as failed');
+is(first_instance_row('label, status, stop_cause'), 'crash|failed|worker exit', 'and the backup is recorded as failed');
 $dbh = session();
 good_backup('crash restart');
 
