@@ -111,7 +111,7 @@ typedef struct Worker
 	OpenFile   *files;			/* [file_places] */
 	NativeJob	native_jobs[ENG_MAX_THREADS];
 	Target		target;			/* of the native backup that is open */
-	TimestampTz chain_guarded_at;
+	TimestampTz guarded_at;		/* when WAL was looked at last */
 	MemoryContext limbo;		/* what threads in system calls may still look
 								 * at when these return */
 	bool		leaving;		/* ese_term() was granted */

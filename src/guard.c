@@ -131,24 +131,21 @@ look_at_wal(EseInstance *instance, int64 retained, char *reason, size_t size)
 }
 
 /*
- * Once a second: the chain goes before the server runs out of room for its
- * WAL, and before a backup does.
+ * The chain goes before the server runs out of room for its WAL, and before a
+ * backup does.
  */
 static void
 guard_chain(Worker *worker)
 {
 	EseInstance *instance = worker->instance;
-	TimestampTz now = GetCurrentTimestamp();
 	char		reason[ESE_MESSAGE_LENGTH];
 	HistoryRow	row;
 	Chain		chain;
 
 	if (instance->params.circular_log ||
 		(instance->params.backup_max_wal_retained == 0 &&
-		 instance->params.backup_min_free_space == 0) ||
-		now - worker->chain_guarded_at < USECS_PER_SEC)
+		 instance->params.backup_min_free_space == 0))
 		return;
-	worker->chain_guarded_at = now;
 	chain_look(instance, &chain);
 	if (!chain.has_slot || chain.active_pid != 0 ||
 		look_at_wal(instance, retained_since(chain.restart_lsn), reason,
@@ -193,9 +190,15 @@ backup_tick(Worker *worker)
 {
 	EseInstance *instance = worker->instance;
 	Backup	   *backup = worker->backup;
+	TimestampTz now = GetCurrentTimestamp();
+	bool		due = now - worker->guarded_at >= USECS_PER_SEC;
 	int64		stopped;
 
-	guard_chain(worker);
+	if (due)
+	{
+		worker->guarded_at = now;
+		guard_chain(worker);
+	}
 	if (backup == NULL)
 		return;
 	sample_rate(worker);
@@ -219,7 +222,7 @@ backup_tick(Worker *worker)
 							JET_errRequiredLogFilesMissing, "server",
 							"max_slot_wal_keep_size was exceeded and WAL of the backup was removed",
 							&stopped);
-	else
+	else if (due)
 		guard_backup(instance);
 }
 
