@@ -14,6 +14,7 @@ ENGINE_OBJS = \
 	src/engine/jet.o \
 	src/engine/job.o \
 	src/engine/manifest.o \
+	src/engine/pack.o \
 	src/engine/page.o \
 	src/engine/pool.o \
 	src/engine/protocol.o \

@@ -12,11 +12,15 @@
 #include <stdlib.h>
 #include <zstd.h>
 
-/* zstd compresses blocks of 128 KiB whatever it is given. */
-#define ZSTD_SLICE	(64 * 1024)
+#define FRAME_LENGTH		(256 * 1024)
 
-/* A block of lz4: larger ones do not compress better. */
-#define LZ4_SLICE	(256 * 1024)
+/*
+ * From this level on zstd finds much more in longer frames, and is so slow
+ * that it is given one in pieces.
+ */
+#define ZSTD_SLOW_LEVEL		10
+#define SLOW_FRAME_LENGTH	(1024 * 1024)
+#define SLOW_PIECE			(64 * 1024)
 
 struct Compressor
 {
@@ -24,7 +28,6 @@ struct Compressor
 	ZSTD_CCtx  *zstd;
 	LZ4F_cctx  *lz4;
 	LZ4F_preferences_t preferences;
-	bool		begun;			/* a frame of lz4 is open */
 };
 
 void
@@ -70,7 +73,7 @@ start_lz4(Compressor *c)
 	c->preferences.frameInfo.blockSizeID = LZ4F_max256KB;
 	c->preferences.frameInfo.blockMode = LZ4F_blockIndependent;
 	c->preferences.compressionLevel = c->how.level;
-	/* nothing stays behind in the library: what goes in comes out */
+	/* without this the library copies what it is given */
 	c->preferences.autoFlush = 1;
 	return !LZ4F_isError(LZ4F_createCompressionContext(&c->lz4, LZ4F_VERSION));
 }
@@ -106,76 +109,86 @@ compressor_free(Compressor *c)
 	free(c);
 }
 
-size_t
-compressor_slice(const Compressor *c)
+static bool
+is_slow(const Compression *how)
 {
-	return c->how.kind == COMPRESS_LZ4 ? LZ4_SLICE : ZSTD_SLICE;
+	return how->kind == COMPRESS_ZSTD && how->level >= ZSTD_SLOW_LEVEL;
+}
+
+size_t
+compress_frame_length(const Compression *how)
+{
+	return is_slow(how) ? SLOW_FRAME_LENGTH : FRAME_LENGTH;
 }
 
 size_t
 compressor_room(const Compressor *c)
 {
-	/* what zstd has kept of earlier slices may come as well: one block */
 	if (c->how.kind == COMPRESS_ZSTD)
-		return ZSTD_compressBound(ZSTD_SLICE) + ZSTD_CStreamOutSize();
-	return LZ4F_HEADER_SIZE_MAX + LZ4F_compressBound(LZ4_SLICE, &c->preferences);
+		return ZSTD_compressBound(compress_frame_length(&c->how));
+	return LZ4F_compressFrameBound(compress_frame_length(&c->how),
+								   &c->preferences);
 }
 
 static bool
-add_lz4(Compressor *c, const char *from, size_t length, bool last, char *to,
-		size_t *made)
+frame_lz4(Compressor *c, const char *from, size_t length, char *to,
+		  size_t *made)
 {
 	size_t		room = compressor_room(c);
 	size_t		n;
 
-	*made = 0;
-	if (!c->begun)
-	{
-		n = LZ4F_compressBegin(c->lz4, to, room, &c->preferences);
-		if (LZ4F_isError(n))
-			return false;
-		*made = n;
-		c->begun = true;
-	}
+	n = LZ4F_compressBegin(c->lz4, to, room, &c->preferences);
+	if (LZ4F_isError(n))
+		return false;
+	*made = n;
 	n = LZ4F_compressUpdate(c->lz4, to + *made, room - *made, from, length,
 							NULL);
 	if (LZ4F_isError(n))
 		return false;
 	*made += n;
-	if (!last)
-		return true;
 	n = LZ4F_compressEnd(c->lz4, to + *made, room - *made, NULL);
 	if (LZ4F_isError(n))
 		return false;
 	*made += n;
-	c->begun = false;
 	return true;
 }
 
+/* One call for the whole frame spares zstd to copy it. */
 static bool
-add_zstd(Compressor *c, const char *from, size_t length, bool last, char *to,
-		 size_t *made)
+frame_zstd(Compressor *c, const char *from, size_t length, char *to,
+		   size_t *made, bool (*go_on) (void *arg), void *arg)
 {
-	ZSTD_inBuffer in = {from, length, 0};
+	size_t		piece = is_slow(&c->how) ? SLOW_PIECE : length;
+	ZSTD_inBuffer in = {from, 0, 0};
 	ZSTD_outBuffer out = {to, compressor_room(c), 0};
 	size_t		left;
 
+	if (ZSTD_isError(ZSTD_CCtx_reset(c->zstd, ZSTD_reset_session_only)) ||
+		ZSTD_isError(ZSTD_CCtx_setPledgedSrcSize(c->zstd, length)))
+		return false;
 	do
 	{
-		left = ZSTD_compressStream2(c->zstd, &out, &in,
-									last ? ZSTD_e_end : ZSTD_e_continue);
-		if (ZSTD_isError(left) || out.pos == out.size)
+		in.size = length - in.size <= piece ? length : in.size + piece;
+		if (!go_on(arg))
 			return false;
-	} while (in.pos < in.size || (last && left > 0));
+		do
+		{
+			left = ZSTD_compressStream2(c->zstd, &out, &in,
+										in.size == length ? ZSTD_e_end :
+										ZSTD_e_continue);
+			if (ZSTD_isError(left) || out.pos == out.size)
+				return false;
+		} while (in.pos < in.size || (in.size == length && left > 0));
+	} while (in.size < length);
 	*made = out.pos;
 	return true;
 }
 
 bool
-compressor_add(Compressor *c, const char *from, size_t length, bool last,
-			   char *to, size_t *made)
+compressor_frame(Compressor *c, const char *from, size_t length, char *to,
+				 size_t *made, bool (*go_on) (void *arg), void *arg)
 {
 	if (c->how.kind == COMPRESS_LZ4)
-		return add_lz4(c, from, length, last, to, made);
-	return add_zstd(c, from, length, last, to, made);
+		return frame_lz4(c, from, length, to, made);
+	return frame_zstd(c, from, length, to, made, go_on, arg);
 }

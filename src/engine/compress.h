@@ -1,10 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * compress.h
- *	  Compressing bytes into a sequence of frames.
+ *	  Compressing bytes into frames.
  *
- * A frame is complete in itself, and frames that follow one another are
- * read as one by zstd(1) and lz4(1): so a stream can be cut between two.
+ * A frame is complete in itself, and frames that follow one another are read
+ * as one by zstd(1) and lz4(1): so a stream can be cut between two, and
+ * several threads can make the frames of one stream.
  *
  *-------------------------------------------------------------------------
  */
@@ -38,22 +39,26 @@ extern void compress_levels(CompressKind kind, int *lowest, int *highest,
 extern const char *compress_name(CompressKind kind);
 extern const char *compress_suffix(CompressKind kind);
 
+/*
+ * How many bytes a frame holds: few enough to lie in a core's cache, or, at
+ * levels that look far back, more.
+ */
+extern size_t compress_frame_length(const Compression *how);
+
 /* NULL when memory is out. */
 extern Compressor *compressor_new(const Compression *how);
 extern void compressor_free(Compressor *compressor);
 
-/*
- * Bytes that are best given to compressor_add() at once: it takes some
- * milliseconds.  And the most it makes of them.
- */
-extern size_t compressor_slice(const Compressor *compressor);
+/* The most that compressor_frame() makes of a whole frame. */
 extern size_t compressor_room(const Compressor *compressor);
 
 /*
- * Compress at most a slice into room; "last" ends the frame.  False when the
- * library fails, which means that memory is out.
+ * Make a frame of at most compress_frame_length() bytes.  Where that takes
+ * more than some milliseconds, go_on() is asked in between.  False when it
+ * said no, or when the library fails, which means that memory is out.
  */
-extern bool compressor_add(Compressor *compressor, const char *from,
-						   size_t length, bool last, char *to, size_t *made);
+extern bool compressor_frame(Compressor *compressor, const char *from,
+							 size_t length, char *to, size_t *made,
+							 bool (*go_on) (void *arg), void *arg);
 
 #endif							/* ESE_COMPRESS_H */

@@ -191,8 +191,8 @@ intake_finish(EngJob *job, EngIntake *intake)
 }
 
 void
-intake_set_end(EngIntake *intake, uint64_t end)
+intake_set_end(EngIntake *intake, uint32_t members, uint64_t end)
 {
-	while (intake->ended < intake->member_count)
+	while (intake->ended < members)
 		intake->members[intake->ended++].end = end;
 }

@@ -86,7 +86,7 @@ extern JobOutcome intake_read(EngJob *job, EngShared *shared,
 /* The open file was read: its digest goes to its entry. */
 extern JobOutcome intake_finish(EngJob *job, EngIntake *intake);
 
-/* All that was taken and finished so far ends here. */
-extern void intake_set_end(EngIntake *intake, uint64_t end);
+/* Of what was taken, so many have their ends here or before. */
+extern void intake_set_end(EngIntake *intake, uint32_t members, uint64_t end);
 
 #endif							/* ESE_INTAKE_H */

@@ -41,6 +41,19 @@ typedef struct EngShared
 	Throttle	throttle;
 } EngShared;
 
+/*
+ * A part of a job that another thread may do, while the job goes on.  When it
+ * is done the job is started, if it has parked.
+ */
+typedef struct EngErrand EngErrand;
+struct EngErrand
+{
+	void		(*run) (EngErrand *errand, EngShared *shared);
+	EngJob	   *job;
+	_Atomic bool done;
+	EngErrand  *next;			/* under the engine's mutex */
+};
+
 /* One piece of work. */
 typedef JobOutcome (*JobStep) (EngJob *job, EngShared *shared);
 
@@ -56,6 +69,8 @@ struct EngJob
 	JobSchedule schedule;
 	bool		again;			/* start it once more when it parks */
 	EngJob	   *next;			/* in the queue */
+	int			errands;		/* of it that wait or run; it is not idle
+								 * before */
 
 	/* by the running thread; by the owner while idle */
 	Digest		digest;			/* of all bytes before frame 'produced' */
@@ -111,6 +126,13 @@ extern bool eng_add_finding(Engine *engine, uint32_t tag, uint32_t block);
 
 /* No other job waits for a thread. */
 extern bool eng_has_nothing_else(Engine *engine);
+
+/*
+ * Give an errand to a thread that has nothing to do; false when there is
+ * none.  And take it back, unless a thread has it.
+ */
+extern bool eng_offer(EngErrand *errand);
+extern bool eng_withdraw(EngErrand *errand);
 
 /* Sleep until 'until' or until the engine is stopped. */
 extern void eng_wait_until(Engine *engine, uint64_t until);

@@ -3,7 +3,8 @@
  * pool.c
  *	  The threads of an engine, their queue, and the engine's public face.
  *
- * One mutex protects the queue, the schedule of every job and the findings.
+ * One mutex protects the queue, the schedule of every job, errands and the
+ * findings.
  * It is held for a few instructions at a time and never across a system call
  * other than the condition variables' own.
  *
@@ -45,7 +46,10 @@ struct Engine
 	/* under mutex */
 	EngJob	   *queue_head;
 	EngJob	   *queue_tail;
-	int			running;		/* jobs inside job_step() */
+	EngErrand  *errands;		/* that wait for a thread, newest first */
+	int			waiting;		/* how many these are */
+	int			idle;			/* threads that wait for work */
+	int			running;		/* jobs inside job_step(), and errands */
 	int			live;			/* threads that have not ended */
 	bool		shutdown;
 	EngFinding	findings[MAX_FINDINGS];
@@ -83,6 +87,58 @@ dequeue(Engine *engine)
 	return job;
 }
 
+/* Take an errand off the list; false when it is not there. */
+static bool
+take_errand(Engine *engine, EngErrand *errand)
+{
+	EngErrand **link = &engine->errands;
+
+	while (*link != NULL && *link != errand)
+		link = &(*link)->next;
+	if (*link == NULL)
+		return false;
+	*link = errand->next;
+	engine->waiting--;
+	return true;
+}
+
+/* The owner may wait for the end of this: of a stop, or of a job. */
+static void
+notify_of_end(Engine *engine, EngJob *job)
+{
+	if (atomic_load(&engine->shared.stopping) ||
+		atomic_load(&job->ring->state) != RING_OPEN ||
+		atomic_load(&job->ring->finished))
+		eng_notify(engine);
+}
+
+/* Run an errand; the mutex is held before and after. */
+static void
+run_errand(Engine *engine, EngErrand *errand)
+{
+	EngJob	   *job = errand->job;
+
+	(void) take_errand(engine, errand);
+	engine->running++;
+	pthread_mutex_unlock(&engine->mutex);
+
+	errand->run(errand, &engine->shared);
+
+	pthread_mutex_lock(&engine->mutex);
+	engine->running--;
+	job->errands--;
+	atomic_store(&errand->done, true);
+	/* its job may have parked to wait for that */
+	if (job->schedule == JOB_IDLE && !atomic_load(&engine->shared.stopping) &&
+		atomic_load(&job->ring->state) == RING_OPEN)
+		enqueue(engine, job);
+	else
+	{
+		job->again = true;
+		notify_of_end(engine, job);
+	}
+}
+
 /* Run one step of one job; the mutex is held before and after. */
 static void
 run_step(Engine *engine, EngJob *job)
@@ -104,11 +160,7 @@ run_step(Engine *engine, EngJob *job)
 	else
 	{
 		job->schedule = JOB_IDLE;
-		/* the owner may wait for just that: an end, a stop, a handle to close */
-		if (atomic_load(&engine->shared.stopping) ||
-			atomic_load(&job->ring->state) != RING_OPEN ||
-			atomic_load(&job->ring->finished))
-			eng_notify(engine);
+		notify_of_end(engine, job);
 	}
 }
 
@@ -120,11 +172,19 @@ thread_main(void *arg)
 	pthread_mutex_lock(&engine->mutex);
 	for (;;)
 	{
-		while (engine->queue_head == NULL && !engine->shutdown)
+		while (engine->queue_head == NULL && engine->errands == NULL &&
+			   !engine->shutdown)
+		{
+			engine->idle++;
 			pthread_cond_wait(&engine->work, &engine->mutex);
+			engine->idle--;
+		}
 		if (engine->shutdown)
 			break;
-		run_step(engine, dequeue(engine));
+		if (engine->errands != NULL)
+			run_errand(engine, engine->errands);
+		else
+			run_step(engine, dequeue(engine));
 	}
 	engine->live--;
 	pthread_cond_signal(&engine->ended);
@@ -287,10 +347,46 @@ eng_has_nothing_else(Engine *engine)
 	bool		nothing;
 
 	pthread_mutex_lock(&engine->mutex);
-	nothing = engine->queue_head == NULL && !engine->shutdown &&
-		!atomic_load(&engine->shared.stopping);
+	nothing = engine->queue_head == NULL && engine->errands == NULL &&
+		!engine->shutdown && !atomic_load(&engine->shared.stopping);
 	pthread_mutex_unlock(&engine->mutex);
 	return nothing;
+}
+
+bool
+eng_offer(EngErrand *errand)
+{
+	Engine	   *engine = errand->job->engine;
+	bool		taken;
+
+	pthread_mutex_lock(&engine->mutex);
+	taken = engine->idle > engine->waiting && !engine->shutdown &&
+		!atomic_load(&engine->shared.stopping);
+	if (taken)
+	{
+		atomic_store(&errand->done, false);
+		errand->job->errands++;
+		errand->next = engine->errands;
+		engine->errands = errand;
+		engine->waiting++;
+		pthread_cond_signal(&engine->work);
+	}
+	pthread_mutex_unlock(&engine->mutex);
+	return taken;
+}
+
+bool
+eng_withdraw(EngErrand *errand)
+{
+	Engine	   *engine = errand->job->engine;
+	bool		withdrawn;
+
+	pthread_mutex_lock(&engine->mutex);
+	withdrawn = take_errand(engine, errand);
+	if (withdrawn)
+		errand->job->errands--;
+	pthread_mutex_unlock(&engine->mutex);
+	return withdrawn;
 }
 
 bool
@@ -342,6 +438,11 @@ eng_stop(Engine *engine)
 	atomic_store(&engine->shared.stopping, true);
 	while (engine->queue_head != NULL)
 		dequeue(engine)->schedule = JOB_IDLE;
+	while (engine->errands != NULL)
+	{
+		engine->errands->job->errands--;
+		(void) take_errand(engine, engine->errands);
+	}
 	pthread_cond_broadcast(&engine->quit);
 	pthread_mutex_unlock(&engine->mutex);
 }
@@ -474,7 +575,7 @@ eng_job_idle(EngJob *job)
 	bool		idle;
 
 	pthread_mutex_lock(&job->engine->mutex);
-	idle = job->schedule == JOB_IDLE;
+	idle = job->schedule == JOB_IDLE && job->errands == 0;
 	pthread_mutex_unlock(&job->engine->mutex);
 	return idle;
 }

@@ -14,7 +14,7 @@
 
 #include "jet.h"
 
-/* A compression frame ends with the first member after so many bytes. */
+/* A slice ends with the first member after so many bytes. */
 #define CUT_AFTER (1024 * 1024)
 
 EngStream *
@@ -31,11 +31,8 @@ eng_stream_new(EngQueue *queue, VerifyMode verify, const Compression *how)
 	if (how == NULL || how->kind == COMPRESS_NONE)
 		return stream;
 
-	stream->compressor = compressor_new(how);
-	stream->raw = malloc(ENG_FRAME_SIZE);
-	if (stream->compressor != NULL)
-		stream->packed = malloc(compressor_room(stream->compressor));
-	if (stream->raw != NULL && stream->packed != NULL)
+	stream->packer = packer_new(how);
+	if (stream->packer != NULL)
 		return stream;
 	eng_stream_free(stream);
 	return NULL;
@@ -63,10 +60,8 @@ eng_stream_free(EngStream *stream)
 {
 	intake_free(&stream->intake);
 	sink_abandon(&stream->sink);
-	if (stream->compressor != NULL)
-		compressor_free(stream->compressor);
-	free(stream->raw);
-	free(stream->packed);
+	if (stream->packer != NULL)
+		packer_free(stream->packer);
 	free(stream->frame);
 	free(stream);
 }
@@ -81,9 +76,17 @@ is_to_file(const EngStream *stream)
 static void
 note_end(EngStream *stream)
 {
-	if (stream->compressor == NULL)
-		intake_set_end(&stream->intake,
+	if (stream->packer == NULL)
+		intake_set_end(&stream->intake, stream->intake.member_count,
 					   stream->bytes + stream->fill + stream->zeros);
+}
+
+/* What the buffer takes. */
+static uint32_t
+buffer_room(const EngStream *stream)
+{
+	return (stream->packer != NULL ? stream->packer->slice_length :
+			ENG_FRAME_SIZE) - stream->fill;
 }
 
 /* Take the next file and make its header. */
@@ -134,7 +137,7 @@ finish_member(EngJob *job, EngStream *stream)
 static void
 put_small(EngStream *stream, char *buffer)
 {
-	uint32_t	room = ENG_FRAME_SIZE - stream->fill;
+	uint32_t	room = buffer_room(stream);
 	uint32_t	length;
 
 	if (stream->pending_at < stream->pending_length)
@@ -158,22 +161,24 @@ put_small(EngStream *stream, char *buffer)
 static JobOutcome
 put_piece(EngJob *job, EngShared *shared, EngStream *stream, char *buffer)
 {
+	uint32_t	room = buffer_room(stream);
 	uint32_t	length;
 	JobOutcome	outcome = intake_read(job, shared, &stream->intake,
 									  buffer + stream->fill,
-									  ENG_FRAME_SIZE - stream->fill, &length);
+									  room < ENG_FRAME_SIZE ? room : ENG_FRAME_SIZE,
+									  &length);
 
 	stream->fill += length;
 	stream->full = outcome == JOB_MORE && length == 0;
 	return outcome;
 }
 
-/* Between two members: may the compression frame end here? */
+/* Between two members: is the slice to end here? */
 static bool
 is_cut(const EngStream *stream)
 {
-	return stream->compressor != NULL &&
-		stream->in_frame + stream->fill >= CUT_AFTER;
+	return stream->packer != NULL &&
+		stream->since_cut + stream->fill >= CUT_AFTER;
 }
 
 /* Put the archive together until the buffer is full, or ends. */
@@ -186,7 +191,7 @@ fill(EngJob *job, EngShared *shared, EngStream *stream, char *buffer)
 	{
 		if (job_is_unwanted(job, shared))
 			return JOB_PARK;
-		if (stream->fill == ENG_FRAME_SIZE)
+		if (buffer_room(stream) == 0)
 			stream->full = true;
 		else if (stream->pending_at < stream->pending_length ||
 				 stream->zeros > 0)
@@ -254,82 +259,90 @@ fill_plain(EngJob *job, EngShared *shared, EngStream *stream, char *frame)
 	return outcome;
 }
 
-/* Compress the next slice of the buffer. */
+/* Fill a slice, and have it packed. */
 static JobOutcome
-pack_slice(EngJob *job, EngStream *stream)
+fill_slice(EngJob *job, EngShared *shared, EngStream *stream)
 {
-	uint32_t	rest = stream->fill - stream->raw_at;
-	size_t		slice = compressor_slice(stream->compressor);
-	bool		last;
+	char	   *buffer = packer_buffer(stream->packer);
+	JobOutcome	outcome;
 
-	slice = rest < slice ? rest : slice;
-	last = stream->cut && slice == rest;
-	if (!compressor_add(stream->compressor, stream->raw + stream->raw_at,
-						slice, last, stream->packed, &stream->packed_length))
+	if (buffer == NULL)
 		return job_fail(job, JET_errOutOfMemory, 0, 0, 0);
-	stream->packed_at = 0;
-	stream->raw_at += (uint32_t) slice;
-	stream->in_frame += slice;
-	if (stream->raw_at < stream->fill)
-		return JOB_MORE;
-
-	stream->raw_at = stream->fill = 0;
+	outcome = fill(job, shared, stream, buffer);
+	if (outcome != JOB_MORE)
+		return outcome;
+	stream->since_cut += stream->fill;
+	if (stream->cut)
+		stream->since_cut = 0;
+	if (stream->fill > 0)
+		packer_add(stream->packer, job, shared, stream->fill,
+				   stream->cut ? stream->intake.member_count : 0);
+	stream->fill = 0;
 	stream->full = stream->cut = false;
-	if (last)
-	{
-		stream->in_frame = 0;
-		intake_set_end(&stream->intake,
-					   stream->bytes + stream->frame_fill +
-					   stream->packed_length);
-	}
 	return JOB_MORE;
 }
 
-/* Move what was compressed into the frame, as far as it fits. */
-static void
-move_packed(EngStream *stream, char *frame)
+/* Move a packed slice into the frame, as far as it fits. */
+static JobOutcome
+move_packed(EngJob *job, EngStream *stream, PackSlice *slice, char *frame)
 {
-	size_t		length = stream->packed_length - stream->packed_at;
+	Packer	   *packer = stream->packer;
+	size_t		length = slice->packed_length - packer->taken_at;
 	size_t		room = ENG_FRAME_SIZE - stream->frame_fill;
 
+	if (slice->failed)
+		return job_fail(job, JET_errOutOfMemory, 0, 0, 0);
 	length = length < room ? length : room;
-	memcpy(frame + stream->frame_fill, stream->packed + stream->packed_at,
+	memcpy(frame + stream->frame_fill, slice->packed + packer->taken_at,
 		   length);
-	stream->packed_at += length;
+	packer->taken_at += length;
 	stream->frame_fill += (uint32_t) length;
+	if (packer->taken_at < slice->packed_length)
+		return JOB_MORE;
+	if (slice->members > 0)
+		intake_set_end(&stream->intake, slice->members,
+					   stream->bytes + stream->frame_fill);
+	packer_drop_oldest(packer);
+	return JOB_MORE;
 }
 
-/* Nothing is left to be compressed. */
+/* The archive has been put together. */
 static bool
 is_over(const EngStream *stream)
 {
-	return stream->ending && stream->zeros == 0 && stream->fill == 0 &&
-		stream->in_frame == 0;
+	return stream->ending && stream->zeros == 0 && stream->fill == 0;
 }
 
 /* One frame of compressed bytes. */
 static JobOutcome
 fill_compressed(EngJob *job, EngShared *shared, EngStream *stream, char *frame)
 {
+	Packer	   *packer = stream->packer;
 	JobOutcome	outcome = JOB_MORE;
 
 	while (stream->frame_fill < ENG_FRAME_SIZE && outcome == JOB_MORE)
 	{
+		PackSlice  *slice = packer_oldest(packer);
+
 		if (job_is_unwanted(job, shared))
 			return JOB_PARK;
-		if (stream->packed_at < stream->packed_length)
-			move_packed(stream, frame);
-		else if (stream->full)
-			outcome = pack_slice(job, stream);
-		else if (is_over(stream))
+		if (slice != NULL)
+			outcome = move_packed(job, stream, slice, frame);
+		else if (!is_over(stream) && packer_has_room(packer))
+			outcome = fill_slice(job, shared, stream);
+		else if (packer_is_empty(packer))
 			break;
-		else
-			outcome = fill(job, shared, stream, stream->raw);
+		else if (!packer_help(packer, shared))
+			return JOB_PARK;	/* who packs the oldest one starts us again */
 	}
 	if (outcome != JOB_MORE)
 		return outcome;
 	if (stream->frame_fill == 0)
+	{
+		intake_set_end(&stream->intake, stream->intake.member_count,
+					   stream->bytes);
 		return finish(job, shared, stream);
+	}
 	outcome = publish(job, shared, stream, frame, stream->frame_fill);
 	stream->frame_fill = 0;
 	return outcome;
@@ -350,7 +363,7 @@ stream_step(EngJob *job, EngShared *shared)
 		frame = shared->pool +
 			(size_t) ring->slot[number % ring->nframes] * ENG_FRAME_SIZE;
 	}
-	return stream->compressor == NULL ?
+	return stream->packer == NULL ?
 		fill_plain(job, shared, stream, frame) :
 		fill_compressed(job, shared, stream, frame);
 }

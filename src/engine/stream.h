@@ -10,16 +10,16 @@
  * A frame of a stream is as long as its ring says: without compression it
  * ends early where a page of a relation would not fit, so that pages are
  * read, verified and sent where they lie.  With compression files are read
- * into a buffer of the stream's own, and compression frames end at the ends
- * of members, so that what was received can be cut there.
+ * into slices (pack.h), and now and then a slice ends with a member, so that
+ * what was received can be cut there.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef ESE_STREAM_H
 #define ESE_STREAM_H
 
-#include "compress.h"
 #include "intake.h"
+#include "pack.h"
 #include "sink.h"
 #include "tar.h"
 
@@ -38,15 +38,10 @@ typedef struct EngStream
 	bool		ending;			/* the end of the archive was begun */
 	bool		full;			/* the buffer is to go out now */
 
-	/* compression; NULL for none */
-	Compressor *compressor;
-	char	   *raw;			/* the buffer, then */
-	uint32_t	raw_at;			/* bytes of it that are compressed */
-	uint64_t	in_frame;		/* bytes of the compression frame before it */
-	bool		cut;			/* the compression frame ends with it */
-	char	   *packed;			/* a compressed slice */
-	size_t		packed_length;
-	size_t		packed_at;		/* bytes of it that are in the frame */
+	/* compression */
+	Packer	   *packer;			/* NULL for none */
+	uint64_t	since_cut;		/* bytes in slices since the last cut */
+	bool		cut;			/* the stream may be cut behind the buffer */
 	uint32_t	frame_fill;		/* bytes in the frame being filled */
 
 	/* output */

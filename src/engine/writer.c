@@ -62,7 +62,7 @@ finish_file(EngJob *job, EngShared *shared, EngWriter *writer)
 	if (outcome != JOB_MORE)
 		return outcome;
 	outcome = intake_finish(job, &writer->intake);
-	intake_set_end(&writer->intake, 0);
+	intake_set_end(&writer->intake, writer->intake.member_count, 0);
 	return outcome;
 }
 
@@ -99,7 +99,7 @@ writer_step(EngJob *job, EngShared *shared)
 										intake->entry->name);
 					break;
 				case INTAKE_SKIPPED:
-					intake_set_end(intake, 0);
+					intake_set_end(intake, intake->member_count, 0);
 					files++;
 					break;
 				case INTAKE_EMPTY:
