@@ -10,7 +10,9 @@ ENGINE_OBJS = \
 	src/engine/compress.o \
 	src/engine/digest.o \
 	src/engine/escape.o \
+	src/engine/extract.o \
 	src/engine/intake.o \
+	src/engine/inventory.o \
 	src/engine/jet.o \
 	src/engine/job.o \
 	src/engine/manifest.o \
@@ -30,11 +32,13 @@ ENGINE_OBJS = \
 
 OBJS = \
 	$(ENGINE_OBJS) \
+	src/atomic.o \
 	src/backup.o \
 	src/begin.o \
 	src/call.o \
 	src/chain.o \
 	src/check.o \
+	src/child.o \
 	src/client.o \
 	src/ese.o \
 	src/filelist.o \
@@ -49,10 +53,14 @@ OBJS = \
 	src/native.o \
 	src/openfile.o \
 	src/param.o \
+	src/privateserver.o \
 	src/reader.o \
 	src/registry.o \
 	src/report.o \
+	src/restore.o \
+	src/restoreclient.o \
 	src/shared.o \
+	src/source.o \
 	src/statefile.o \
 	src/stop.o \
 	src/streamfile.o \
@@ -67,7 +75,7 @@ OBJS = \
 PG_CPPFLAGS = -Isrc -D'PGDLLEXPORT=__attribute__((visibility("default")))'
 PG_CFLAGS = -std=gnu11 -Wextra -Wno-unused-parameter -Wno-sign-compare \
 	-Wno-missing-field-initializers -fvisibility=hidden $(WERROR)
-ENGINE_LIBS = -lisal -lcrypto -lzstd -llz4 -lpthread
+ENGINE_LIBS = -lisal -lcrypto -lzstd -llz4 -larchive -ljansson -lpthread
 SHLIB_LINK = $(ENGINE_LIBS)
 
 PG_CONFIG ?= pg_config

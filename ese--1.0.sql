@@ -257,6 +257,34 @@ REVOKE ALL ON FUNCTION ese_backup_instance(integer, text, integer, boolean, text
 COMMENT ON FUNCTION ese_backup_instance(integer, text, integer, boolean, text) IS
     'has the server write a whole backup to a directory of its own';
 
+CREATE FUNCTION ese_restore_instance(
+    instance integer,
+    source text,
+    destination text,
+    target_time timestamptz DEFAULT NULL,
+    target_lsn pg_lsn DEFAULT NULL,
+    target_xid text DEFAULT NULL,
+    target_name text DEFAULT NULL,
+    tablespace_map jsonb DEFAULT NULL,
+    wait boolean DEFAULT true)
+    RETURNS integer
+    AS 'MODULE_PATHNAME', 'ese_restore_instance'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION ese_restore_instance(integer, text, text, timestamptz, pg_lsn, text, text, jsonb, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION ese_restore_instance(integer, text, text, timestamptz, pg_lsn, text, text, jsonb, boolean) IS
+    'has the server restore a backup, with its incrementals, to a directory of its own, and recover it, to the end or to a point in time';
+
+CREATE FUNCTION ese_verify_backup(
+    instance integer,
+    source text,
+    depth text DEFAULT 'manifest')
+    RETURNS integer
+    AS 'MODULE_PATHNAME', 'ese_verify_backup'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION ese_verify_backup(integer, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION ese_verify_backup(integer, text, text) IS
+    'has the server read a backup and compare it with its manifest, or (depth restore) restore, recover and check a copy';
+
 CREATE PROCEDURE ese_wait_backup(
     instance integer,
     backup bigint DEFAULT NULL,

@@ -16,6 +16,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "atomic.h"
 #include "backup.h"
 #include "chain.h"
 #include "engine/jet.h"
@@ -79,9 +80,11 @@ backup_refuse(Worker *worker, Call *call, ProtocolCall protocol_call)
 		protocol_call != CALL_TERM_STOP)
 	{
 		answer_error(answer, JET_errInvalidBackupSequence,
-					 "%s cannot be called during a native backup",
-					 protocol_call_name(protocol_call));
-		answer_detail(answer, "Backup %lld of instance \"%s\" is being written to \"%s\".",
+					 "%s cannot be called during a %s", protocol_call_name(protocol_call),
+					 status->row.kind <= KIND_DIFFERENTIAL ? "native backup" :
+					 history_noun(status->row.kind));
+		answer_detail(answer, "The %s %lld of instance \"%s\" in \"%s\" is not over.",
+					  history_noun(status->row.kind),
 					  (long long) status->row.backup_id, instance->name,
 					  status->row.location);
 		answer_hint(answer, "It ends by itself; CALL ese_wait_backup(%d) waits for it, ese_stop_backup_instance(%d) stops it.",
@@ -414,8 +417,8 @@ release_after_stop(Worker *worker)
 	LWLockRelease(instance_lock(instance));
 	backup_record_row(instance);
 	ereport(LOG,
-			(errmsg("backup %lld of instance \"%s\" stopped by %s: %s",
-					(long long) row.backup_id, instance->name,
+			(errmsg("%s %lld of instance \"%s\" stopped by %s: %s",
+					history_noun(row.kind), (long long) row.backup_id, instance->name,
 					row.stop_requested_by, history_cause_name(row.stop_cause)),
 			 errdetail("It was quiescent %lld ms after the request.",
 					   (long long) (row.quiescent_at - row.stop_requested_at) / 1000)));
@@ -446,6 +449,7 @@ backup_pursue_stop(Worker *worker)
 	if (!backup->engine_stopped)
 	{
 		eng_stop(worker->engine);
+		restore_interrupt(worker);
 		backup->engine_stopped = true;
 		backup->engine_stopped_at = GetCurrentTimestamp();
 	}
@@ -520,14 +524,16 @@ backup_log_outcome(const HistoryRow *row)
 {
 	if (row->status == OUTCOME_COMPLETED)
 		ereport(LOG,
-				(errmsg("backup %lld of instance \"%s\" completed",
+				(errmsg("%s %lld of instance \"%s\" completed",
+						history_noun(row->kind),
 						(long long) row->backup_id, row->name),
 				 errdetail("%lld files, %lld bytes, and %lld bytes of WAL.",
 						   (long long) row->files, (long long) row->bytes,
 						   (long long) row->wal_bytes)));
 	else
 		ereport(LOG,
-				(errmsg("backup %lld of instance \"%s\" ended: %s",
+				(errmsg("%s %lld of instance \"%s\" ended: %s",
+						history_noun(row->kind),
 						(long long) row->backup_id, row->name,
 						history_status_name(row->status)),
 				 errdetail("%s (%d): %s.", jet_error_name((int) row->error_number),
@@ -553,6 +559,7 @@ backup_finish(Worker *worker, BackupOutcome outcome, int error,
 	EseInstance *instance = worker->instance;
 	Backup	   *backup = worker->backup;
 	HistoryRow *row = &instance->backup.row;
+	char	   *atomic = pstrdup(backup->atomic);
 
 	quiet_engine(worker);
 	leave_backup_mode(backup);
@@ -577,4 +584,6 @@ backup_finish(Worker *worker, BackupOutcome outcome, int error,
 	worker->backup = NULL;
 	forget_context(worker, backup->context);
 	worker_show_activity(worker);
+	if (outcome == OUTCOME_COMPLETED && atomic[0] != '\0')
+		atomic_remove_old(atomic);
 }

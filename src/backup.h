@@ -13,6 +13,7 @@
 
 #include "compat.h"
 #include "engine/engine.h"
+#include "engine/extract.h"
 #include "engine/stream.h"
 #include "engine/writer.h"
 #include "filelist.h"
@@ -33,6 +34,8 @@ typedef enum NativeStage
 	NATIVE_DATABASES,			/* next: LOGS */
 	NATIVE_LOGS,				/* next: SYNC */
 	NATIVE_SYNC,				/* next: the end */
+	NATIVE_RESTORE,				/* it is no backup, but a restore or a
+								 * verification: see restore.c */
 } NativeStage;
 
 /* How the files of a phase are read: the first Open decides. */
@@ -56,6 +59,9 @@ typedef struct Backup
 	bool		truncated;		/* TruncateLog has passed its checks */
 	XLogRecPtr	chain_end;		/* where the chain's slot goes, or invalid */
 	NativeStage native;
+	struct Restore *restore;	/* NATIVE_RESTORE */
+	char		atomic[MAXPGPATH];	/* the directory of atomic backups that it
+									 * is written in, or empty */
 	int64		files_settled;	/* native: done before this stage */
 	int64		bytes_settled;
 	FileList	attach;
@@ -98,7 +104,9 @@ typedef struct NativeJob
 	EngRing		ring;			/* without frames: how the job stands */
 	EngTarget	target;			/* its own descriptor of the directory */
 	EngStream  *stream;			/* an archive, or NULL */
-	EngWriter  *writer;			/* a directory, or NULL; both NULL: the sync */
+	EngWriter  *writer;			/* a directory, or NULL */
+	EngExtract *extract;		/* an archive that is read, or NULL; all NULL:
+								 * the sync */
 } NativeJob;
 
 typedef struct Worker
@@ -122,6 +130,10 @@ extern void backup_begin(Worker *worker, Call *call);
 
 /* Begin's checks of server and options; true when it was refused. */
 extern bool backup_refuse_begin(Worker *worker, Call *call);
+
+/* A backup, or a job like it, is open from now on, and can be stopped. */
+extern void backup_open(Worker *worker, const Request *request,
+						BackupKind kind);
 
 /* What follows the checks; false when it was stopped or abandoned. */
 extern bool backup_start(Worker *worker, Call *call);
@@ -298,7 +310,33 @@ extern void native_publish(Worker *worker);
 /* Give back the jobs that have parked. */
 extern void native_release_jobs(Worker *worker);
 
+/*
+ * A place for a job that writes to a directory (duplicated), its ring open;
+ * NULL when descriptors are short, or the place is not free.
+ */
+extern NativeJob *native_take_place(Worker *worker, int index, int directory,
+									const char *suffix);
+extern void native_release_place(NativeJob *place);
+
 /* Its threads have ended or been stopped: keep what was written, or not. */
 extern void native_close(Worker *worker, bool keep);
+
+/* restore.c */
+extern void restore_begin(Worker *worker, Call *call);
+
+/* Go on with it. */
+extern void restore_pump(Worker *worker);
+
+/* How much of it is done, for progress. */
+extern void restore_publish(Worker *worker);
+
+/* Does it wait for a program, whose end nothing tells? */
+extern bool restore_waits_for_program(const Worker *worker);
+
+/* It was stopped: programs begin to end. */
+extern void restore_interrupt(Worker *worker);
+
+/* It is over: end programs, close or remove what is left. */
+extern void restore_close(Worker *worker, bool keep);
 
 #endif							/* ESE_BACKUP_H */

@@ -76,6 +76,8 @@ bool
 backup_refuse_begin(Worker *worker, Call *call)
 {
 	int32		grbit = call->request.grbit;
+	int32		allowed = JET_bitBackupIncremental |
+		(call->request.operation == OP_BACKUP ? JET_bitBackupAtomic : 0);
 
 	if (!XLogIsNeeded() && !RecoveryInProgress())
 	{
@@ -83,10 +85,10 @@ backup_refuse_begin(Worker *worker, Call *call)
 					 "WAL level is not sufficient for an online backup");
 		answer_hint(&call->answer, "Set wal_level to replica or logical and restart the server.");
 	}
-	else if (grbit & ~JET_bitBackupIncremental)
+	else if (grbit & ~allowed)
 		answer_error(&call->answer, JET_errInvalidGrbit,
 					 "unknown options 0x%08x for a backup",
-					 grbit & ~JET_bitBackupIncremental);
+					 grbit & ~allowed);
 	else if ((grbit & JET_bitBackupIncremental) &&
 			 refuse_incremental(worker->instance, &call->answer))
 		return true;
@@ -103,7 +105,7 @@ backup_refuse_begin(Worker *worker, Call *call)
 
 /* Announce the backup in the slot: from now on it can be stopped. */
 static void
-publish_start(Worker *worker, const Request *request)
+publish_start(Worker *worker, const Request *request, BackupKind kind)
 {
 	EseInstance *instance = worker->instance;
 	BackupStatus *status = &instance->backup;
@@ -117,7 +119,7 @@ publish_start(Worker *worker, const Request *request)
 	strlcpy(row->name, instance->name, sizeof(row->name));
 	strlcpy(row->label, request->text, sizeof(row->label));
 	strlcpy(row->location, request->path, sizeof(row->location));
-	row->kind = worker->backup->incremental ? KIND_INCREMENTAL : KIND_FULL;
+	row->kind = kind;
 	row->status = OUTCOME_RUNNING;
 	row->begun_by_oid = request->client.role;
 	strlcpy(row->begun_by, request->client.role_name, sizeof(row->begun_by));
@@ -325,17 +327,24 @@ publish_begun(Worker *worker)
 					   LSN_FORMAT_ARGS(backup->mode.start_lsn))));
 }
 
+void
+backup_open(Worker *worker, const Request *request, BackupKind kind)
+{
+	worker_prepare_engine(worker);
+	create_backup(worker, kind == KIND_INCREMENTAL);
+	publish_start(worker, request, kind);
+	worker_show_activity(worker);
+	backup_record_row(worker->instance);
+}
+
 bool
 backup_start(Worker *worker, Call *call)
 {
 	EseInstance *instance = worker->instance;
 
-	worker_prepare_engine(worker);
-	create_backup(worker,
-				  (call->request.grbit & JET_bitBackupIncremental) != 0);
-	publish_start(worker, &call->request);
-	worker_show_activity(worker);
-	backup_record_row(instance);
+	backup_open(worker, &call->request,
+				(call->request.grbit & JET_bitBackupIncremental) != 0 ?
+				KIND_INCREMENTAL : KIND_FULL);
 	if (!try_start(worker, call))
 	{
 		undo_begin(worker, call);

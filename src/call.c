@@ -70,12 +70,20 @@ client_describe(Client *client)
 			sizeof(client->application));
 }
 
-/* Does the call begin a backup? */
+/* Does it begin what the worker does alone? */
+static bool
+needs_nobody(const Call *call)
+{
+	return call->request.operation == OP_BACKUP ||
+		call->request.operation == OP_RESTORE ||
+		call->request.operation == OP_VERIFY;
+}
+
+/* Does the call begin a backup, or the like? */
 static bool
 is_begin(const Call *call)
 {
-	return call->request.operation == OP_BEGIN ||
-		call->request.operation == OP_BACKUP;
+	return call->request.operation == OP_BEGIN || needs_nobody(call);
 }
 
 /* A successful Begin that its requester has not seen. */
@@ -88,7 +96,7 @@ is_uncollected_begin(const Call *call)
 
 /*
  * Leave without the answer; also runs when the session dies (code is not 0).
- * A native backup needs nobody: that one goes on when its session has died.
+ * What needs nobody goes on when its session has died.
  */
 static void
 abandon(int code, Datum arg)
@@ -96,7 +104,7 @@ abandon(int code, Datum arg)
 	Pending    *pending = (Pending *) DatumGetPointer(arg);
 	EseInstance *instance = pending->instance;
 	Call	   *call = pending->call;
-	bool		dies = code != 0 && call->request.operation == OP_BACKUP;
+	bool		dies = code != 0 && needs_nobody(call);
 	bool		wake = false;
 	bool		interrupt = false;
 

@@ -20,6 +20,7 @@
 
 #define ESE_MESSAGE_LENGTH	512
 #define ESE_ADDRESS_LENGTH	64
+#define ESE_OPTIONS_LENGTH	4096
 
 struct EseInstance;
 
@@ -35,6 +36,8 @@ typedef enum CallOperation
 	OP_END,						/* grbit */
 	OP_TRUNCATE_LOG,
 	OP_BACKUP,					/* grbit, text: label, path */
+	OP_RESTORE,					/* text: source, path: destination, options */
+	OP_VERIFY,					/* text: depth, path: source, options */
 	OP_TERM,					/* grbit */
 } CallOperation;
 
@@ -57,6 +60,9 @@ typedef struct Request
 	Client		client;
 	char text[	MAXPGPATH];
 	char		path[MAXPGPATH];
+
+	/* lines "key<tab>value<tab>value", see restore.c */
+	char		options[ESE_OPTIONS_LENGTH];
 } Request;
 
 typedef struct Answer

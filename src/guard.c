@@ -202,7 +202,9 @@ backup_tick(Worker *worker)
 	if (backup == NULL)
 		return;
 	sample_rate(worker);
-	if (backup->native != NATIVE_NONE)
+	if (backup->native == NATIVE_RESTORE)
+		restore_publish(worker);
+	else if (backup->native != NATIVE_NONE)
 		native_publish(worker);
 	else if (is_abandoned(instance))
 	{

@@ -65,6 +65,8 @@ static const char *const kind_names[] = {
 	[KIND_COPY] = "copy",
 	[KIND_INCREMENTAL] = "incremental",
 	[KIND_DIFFERENTIAL] = "differential",
+	[KIND_RESTORE] = "restore",
+	[KIND_VERIFY] = "verify",
 };
 
 static const char *const status_names[] = {
@@ -92,6 +94,13 @@ const char *
 history_kind_name(int64 kind)
 {
 	return kind_names[kind];
+}
+
+const char *
+history_noun(int64 kind)
+{
+	return kind == KIND_RESTORE ? "restore" :
+		kind == KIND_VERIFY ? "verification" : "backup";
 }
 
 const char *
@@ -286,6 +295,61 @@ history_close_open_rows(int32 instance_id, int64 limit)
 		write_rows(instance_id, rows, count, limit);
 	LWLockRelease(registry_lock());
 	pfree(rows);
+}
+
+/* The rows that this verification is about. */
+static bool
+mark_verified(HistoryRow *rows, int count, XLogRecPtr start_lsn,
+			  const char *depth)
+{
+	const HistoryRow *full = NULL;
+	bool		changed = false;
+
+	for (int i = 0; i < count; i++)
+	{
+		HistoryRow *row = &rows[i];
+		bool		is_full = row->kind == KIND_FULL || row->kind == KIND_COPY;
+
+		if (row->status != OUTCOME_COMPLETED)
+			continue;
+		if (is_full && (XLogRecPtr) row->start_lsn == start_lsn)
+			full = row;
+		else if (full == NULL || row->kind > KIND_DIFFERENTIAL ||
+				 row->location[0] == '\0' ||
+				 strcmp(row->location, full->location) != 0)
+			continue;
+		else if (is_full)
+		{
+			/* another one has taken its place */
+			full = NULL;
+			continue;
+		}
+		row->verified_at = GetCurrentTimestamp();
+		strlcpy(row->verified_depth, depth, sizeof(row->verified_depth));
+		changed = true;
+	}
+	return changed;
+}
+
+void
+history_note_verified(XLogRecPtr start_lsn, const char *depth)
+{
+	LWLockAcquire(registry_lock(), LW_EXCLUSIVE);
+	for (int i = 0; i < ese_shared->max_instances; i++)
+	{
+		EseInstance *instance = instance_of_index(i);
+		HistoryRow *rows;
+		int			count;
+
+		if (instance->id == 0)
+			continue;
+		rows = history_read(instance->id, &count);
+		if (mark_verified(rows, count, start_lsn, depth))
+			write_rows(instance->id, rows, count,
+					   instance->params.history_limit);
+		pfree(rows);
+	}
+	LWLockRelease(registry_lock());
 }
 
 void

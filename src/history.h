@@ -23,6 +23,8 @@ typedef enum BackupKind
 	KIND_COPY,					/* full, but its logs were not truncated */
 	KIND_INCREMENTAL,
 	KIND_DIFFERENTIAL,			/* incremental, logs not truncated */
+	KIND_RESTORE,
+	KIND_VERIFY,
 } BackupKind;
 
 typedef enum BackupOutcome
@@ -111,7 +113,17 @@ extern void history_close_open_rows(int32 instance_id, int64 limit);
 
 extern void history_remove(int32 instance_id);
 
+/*
+ * A backup was found good: note that with its row, in whichever instance, and
+ * with those of the incrementals that were added to it.  It is recognised by
+ * where its WAL begins.
+ */
+extern void history_note_verified(XLogRecPtr start_lsn, const char *depth);
+
 extern const char *history_kind_name(int64 kind);
+
+/* "backup", "restore", "verification" */
+extern const char *history_noun(int64 kind);
 extern const char *history_status_name(int64 status);
 extern const char *history_cause_name(int64 cause); /* NULL for none */
 

@@ -21,6 +21,7 @@
 #include "common/file_perm.h"
 #include "storage/fd.h"
 
+#include "atomic.h"
 #include "backup.h"
 #include "chain.h"
 #include "engine/jet.h"
@@ -39,19 +40,22 @@ is_tar(const Worker *worker)
 }
 
 /* Give back a job that has parked, with what it holds. */
-static void
-release_job(NativeJob *place)
+void
+native_release_place(NativeJob *place)
 {
 	eng_job_close(place->job);
 	if (place->stream != NULL)
 		eng_stream_free(place->stream);
 	if (place->writer != NULL)
 		eng_writer_free(place->writer);
+	if (place->extract != NULL)
+		eng_extract_free(place->extract);
 	close(place->target.directory);
 	for (int i = 0; i < JOB_FDS; i++)
 		ReleaseExternalFD();
 	place->stream = NULL;
 	place->writer = NULL;
+	place->extract = NULL;
 	place->in_use = false;
 }
 
@@ -63,7 +67,7 @@ native_release_jobs(Worker *worker)
 		NativeJob  *place = &worker->native_jobs[i];
 
 		if (place->in_use && eng_job_idle(place->job))
-			release_job(place);
+			native_release_place(place);
 	}
 }
 
@@ -90,9 +94,8 @@ acquire_fds(void)
 	return true;
 }
 
-/* A place for a job, with its ring open; NULL when something is short. */
-static NativeJob *
-take_place(Worker *worker, int index)
+NativeJob *
+native_take_place(Worker *worker, int index, int directory, const char *suffix)
 {
 	NativeJob  *place = &worker->native_jobs[index];
 	uint32		no_slot = 0;
@@ -101,9 +104,9 @@ take_place(Worker *worker, int index)
 	/* one may still be in a system call of a backup that was stopped */
 	if (place->in_use || !acquire_fds())
 		return NULL;
-	place->target.directory = fcntl(worker->target.directory, F_DUPFD_CLOEXEC, 0);
+	place->target.directory = fcntl(directory, F_DUPFD_CLOEXEC, 0);
 	place->target.file_mode = pg_file_create_mode;
-	place->target.suffix = worker->target.reused ? TARGET_SUFFIX : NULL;
+	place->target.suffix = suffix;
 	if (place->target.directory < 0)
 	{
 		for (int i = 0; i < JOB_FDS; i++)
@@ -181,7 +184,10 @@ start_jobs(Worker *worker, int wanted)
 
 	for (int i = 0; i < worker->threads && started < wanted; i++)
 	{
-		NativeJob  *place = take_place(worker, i);
+		NativeJob  *place = native_take_place(worker, i,
+											  worker->target.directory,
+											  worker->target.reused ?
+											  TARGET_SUFFIX : NULL);
 
 		if (place == NULL)
 			continue;
@@ -190,7 +196,7 @@ start_jobs(Worker *worker, int wanted)
 			is_tar(worker) ? !open_archive(worker, place, started + 1) :
 			!open_writer(worker, place))
 		{
-			release_job(place);
+			native_release_place(place);
 			continue;
 		}
 		eng_job_start(place->job);
@@ -256,27 +262,72 @@ static bool
 make_target(Worker *worker, const char *path, TargetError *error)
 {
 	if (!target_check(path, error) ||
-		!target_make(&worker->target, path, worker->instance->name, error))
+		!target_make(&worker->target, path, "backup", worker->instance->name,
+					 error))
 		return false;
 	worker->target.tar = worker->instance->params.backup_format == FORMAT_TAR;
 	return true;
 }
 
-/* An incremental one goes to where the full one is. */
+/* An atomic one has it in the given one, and another name at the end. */
 static bool
-take_up_target(Worker *worker, const char *path, TargetError *error)
+make_atomic_target(Worker *worker, Request *request, TargetError *error)
+{
+	char	   *base = pstrdup(request->path);
+
+	bool		made;
+
+	if (!target_check_place(base, error) ||
+		!atomic_prepare(base, &made, error) ||
+		!make_target(worker, atomic_place(base, ATOMIC_TEMP), error))
+		return false;
+	if (made)
+		strlcpy(worker->target.parent_made, base,
+				sizeof(worker->target.parent_made));
+	/* this is where it will be found */
+	strlcpy(request->path, atomic_place(base, ATOMIC_NEW),
+			sizeof(request->path));
+	return true;
+}
+
+/*
+ * An incremental one goes to where the full one is.  That of an atomic one may
+ * have moved out of the way of another, which has failed.
+ */
+static bool
+take_up_target(Worker *worker, Request *request, TargetError *error)
 {
 	Chain		chain;
 
 	chain_look(worker->instance, &chain);
-	return target_reuse(&worker->target, path, chain.location, error);
+	if (request->grbit & JET_bitBackupAtomic)
+	{
+		char	   *new = atomic_place(request->path, ATOMIC_NEW);
+		char	   *found = atomic_find(request->path);
+
+		if (strcmp(chain.location, new) == 0 && found != NULL)
+		{
+			strlcpy(chain.location, found, sizeof(chain.location));
+			strlcpy(request->path, found, sizeof(request->path));
+		}
+	}
+	return target_reuse(&worker->target, request->path, chain.location, error);
+}
+
+static bool
+find_target(Worker *worker, Request *request, TargetError *error)
+{
+	if (request->grbit & JET_bitBackupIncremental)
+		return take_up_target(worker, request, error);
+	if (request->grbit & JET_bitBackupAtomic)
+		return make_atomic_target(worker, request, error);
+	return make_target(worker, request->path, error);
 }
 
 /* A native backup of a kind there is, as a target allows it? */
 static bool
 refuse_native(Worker *worker, Call *call)
 {
-	const Request *request = &call->request;
 	Parameters *params = &worker->instance->params;
 	TargetError error;
 
@@ -290,12 +341,10 @@ refuse_native(Worker *worker, Call *call)
 		answer_hint(&call->answer, "Set backup_format to tar, or backup_compression to none.");
 		return true;
 	}
-	if ((request->grbit & JET_bitBackupIncremental) ?
-		take_up_target(worker, request->path, &error) :
-		make_target(worker, request->path, &error))
+	if (find_target(worker, &call->request, &error))
 		return false;
 	answer_error(&call->answer, error.jet,
-				 "cannot write a backup to \"%s\"", request->path);
+				 "cannot write a backup to \"%s\"", call->request.path);
 	answer_detail(&call->answer, "%c%s.", pg_toupper((unsigned char) error.text[0]),
 				  error.text +1);
 	if (error.jet == JET_errBackupDirectoryNotEmpty)
@@ -308,8 +357,13 @@ native_begin(Worker *worker, Call *call)
 {
 	TargetError error;
 
+	char	   *path = pstrdup(call->request.path);
+
 	if (refuse_native(worker, call) || !backup_start(worker, call))
 		return;
+	if ((call->request.grbit & JET_bitBackupAtomic) &&
+		!worker->backup->incremental)
+		strlcpy(worker->backup->atomic, path, sizeof(worker->backup->atomic));
 	if (worker->backup->incremental)
 	{
 		/* otherwise it has been stopped, which its waiter is told */
@@ -479,7 +533,8 @@ complete(Worker *worker)
 	if (!is_tar(worker))
 		control = filelist_find(&backup->logs, CONTROL_FILE);
 	if (backup->incremental ? !publish_logs(worker, &error) :
-		!target_complete(&worker->target, control, &error))
+		!target_complete(&worker->target, control, &error) ||
+		(backup->atomic[0] != '\0' && !atomic_publish(backup->atomic, &error)))
 	{
 		fail(worker, error.jet, error.text);
 		return;
@@ -503,6 +558,8 @@ native_pump(Worker *worker)
 {
 	Backup	   *backup = worker->backup;
 
+	if (backup != NULL && backup->native == NATIVE_RESTORE)
+		return;
 	if (backup == NULL || backup->native <= NATIVE_STARTING)
 	{
 		native_release_jobs(worker);
@@ -537,6 +594,7 @@ native_close(Worker *worker, bool keep)
 			ring_close(&worker->native_jobs[i].ring);
 	}
 	native_release_jobs(worker);
+	restore_close(worker, keep);
 	if (keep)
 		target_close(&worker->target);
 	else

@@ -48,12 +48,8 @@ target_jet_error(int sys_errno)
 	}
 }
 
-/* Fill in an error; always false. */
-static bool
-			fail(TargetError *error, int jet, const char *format,...) pg_attribute_printf(3, 4);
-
-static bool
-fail(TargetError *error, int jet, const char *format,...)
+bool
+target_fail(TargetError *error, int jet, const char *format,...)
 {
 	va_list		args;
 
@@ -64,14 +60,14 @@ fail(TargetError *error, int jet, const char *format,...)
 	return false;
 }
 
-/* The same for an errno. */
-static bool
-fail_errno(TargetError *error, const char *what, const char *path)
+bool
+target_fail_errno(TargetError *error, const char *what, const char *path)
 {
 	int			sys_errno = errno;
 
-	return fail(error, target_jet_error(sys_errno), "could not %s \"%s\": %s",
-				what, path, strerror(sys_errno));
+	return target_fail(error, target_jet_error(sys_errno),
+					   "could not %s \"%s\": %s", what, path,
+					   strerror(sys_errno));
 }
 
 /* What identifies a directory, whatever it is called. */
@@ -93,9 +89,8 @@ identify(const char *path, DirectoryId *id)
 	return true;
 }
 
-/* Does the path lie in this directory of the cluster, or is it that? */
-static bool
-lies_in(const char *path, const char *directory)
+bool
+target_lies_in(const char *path, const char *directory)
 {
 	DirectoryId inside;
 	DirectoryId outside;
@@ -126,7 +121,7 @@ lies_in_cluster(const char *path)
 {
 	DIR		   *directory;
 	struct dirent *de;
-	bool		inside = lies_in(path, DataDir) || lies_in(path, "pg_wal");
+	bool		inside = target_lies_in(path, DataDir) || target_lies_in(path, "pg_wal");
 
 	directory = AllocateDir("pg_tblspc");
 	while (!inside && (de = ReadDir(directory, "pg_tblspc")) != NULL)
@@ -136,7 +131,7 @@ lies_in_cluster(const char *path)
 		if (strspn(de->d_name, "0123456789") != strlen(de->d_name))
 			continue;
 		snprintf(tablespace, sizeof(tablespace), "pg_tblspc/%s", de->d_name);
-		inside = lies_in(path, tablespace);
+		inside = target_lies_in(path, tablespace);
 	}
 	FreeDir(directory);
 	return inside;
@@ -152,16 +147,16 @@ check_empty(const char *path, TargetError *error)
 	bool		good = true;
 
 	if (stat(path, &st) != 0)
-		return errno == ENOENT ? true : fail_errno(error, "access", path);
+		return errno == ENOENT ? true : target_fail_errno(error, "access", path);
 	if (!S_ISDIR(st.st_mode))
-		return fail(error, JET_errInvalidPath, "\"%s\" is not a directory", path);
+		return target_fail(error, JET_errInvalidPath, "\"%s\" is not a directory", path);
 	directory = AllocateDir(path);
 	if (directory == NULL)
-		return fail_errno(error, "open directory", path);
+		return target_fail_errno(error, "open directory", path);
 	while (good && (de = ReadDir(directory, path)) != NULL)
 	{
 		if (strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0)
-			good = fail(error, JET_errBackupDirectoryNotEmpty,
+			good = target_fail(error, JET_errBackupDirectoryNotEmpty,
 						"directory \"%s\" is not empty: it contains \"%s\"",
 						path, de->d_name);
 	}
@@ -170,7 +165,7 @@ check_empty(const char *path, TargetError *error)
 }
 
 bool
-target_check(const char *path, TargetError *error)
+target_check_place(const char *path, TargetError *error)
 {
 	char		parent[MAXPGPATH];
 	char		resolved[PATH_MAX];
@@ -182,18 +177,23 @@ target_check(const char *path, TargetError *error)
 	if (parent[0] == '\0')
 		strcpy(parent, "/");
 	if (realpath(parent, resolved) == NULL)
-		return fail_errno(error, "access directory", parent);
+		return target_fail_errno(error, "access directory", parent);
 	if (strlen(resolved) >= MAXPGPATH)
-		return fail(error, JET_errInvalidPath, "path \"%s\" is too long", path);
+		return target_fail(error, JET_errInvalidPath, "path \"%s\" is too long", path);
 	if (lies_in_cluster(resolved))
-		return fail(error, JET_errInvalidPath,
+		return target_fail(error, JET_errInvalidPath,
 					"\"%s\" lies in the data directory or in a tablespace", path);
-	return check_empty(path, error);
+	return true;
 }
 
-/* Write a small file and make it durable. */
-static bool
-write_file(Target *target, const char *name, const char *bytes, size_t length,
+bool
+target_check(const char *path, TargetError *error)
+{
+	return target_check_place(path, error) && check_empty(path, error);
+}
+
+bool
+target_write_file(Target *target, const char *name, const char *bytes, size_t length,
 		   TargetError *error)
 {
 	int			fd = openat(target->directory, name,
@@ -202,11 +202,11 @@ write_file(Target *target, const char *name, const char *bytes, size_t length,
 	bool		good;
 
 	if (fd < 0)
-		return fail_errno(error, "create file", name);
+		return target_fail_errno(error, "create file", name);
 	errno = ENOSPC;				/* unless write() says something else */
 	good = write(fd, bytes, length) == (ssize_t) length && fsync(fd) == 0;
 	if (!good)
-		(void) fail_errno(error, "write file", name);
+		(void) target_fail_errno(error, "write file", name);
 	close(fd);
 	return good;
 }
@@ -219,13 +219,13 @@ open_directory(Target *target, const char *path, TargetError *error)
 	memset(target, 0, sizeof(*target));
 	target->made = mkdir(path, pg_dir_create_mode) == 0;
 	if (!target->made && errno != EEXIST)
-		return fail_errno(error, "create directory", path);
+		return target_fail_errno(error, "create directory", path);
 	target->directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	/* the server starts only in a directory with the right mode */
 	if (target->directory < 0 || fstat(target->directory, &st) != 0 ||
 		fchmod(target->directory, pg_dir_create_mode) != 0)
 	{
-		(void) fail_errno(error, "open directory", path);
+		(void) target_fail_errno(error, "open directory", path);
 		if (target->directory >= 0)
 			close(target->directory);
 		if (target->made)
@@ -240,17 +240,17 @@ open_directory(Target *target, const char *path, TargetError *error)
 }
 
 bool
-target_make(Target *target, const char *path, const char *instance_name,
-			TargetError *error)
+target_make(Target *target, const char *path, const char *what,
+			const char *instance_name, TargetError *error)
 {
-	char	   *text = psprintf("A backup by instance \"%s\" is being written here, or was when its server ended.\n"
-								"While this file is there, it is not a backup.\n",
-								instance_name);
+	char	   *text = psprintf("A %s by instance \"%s\" was begun here and is not complete.\n"
+								"While this file is there, do not use what lies beside it.\n",
+								what, instance_name);
 
 	if (!open_directory(target, path, error))
 		return false;
 	/* who else has chosen this directory meanwhile, was first */
-	if (write_file(target, TARGET_MARKER, text, strlen(text), error))
+	if (target_write_file(target, TARGET_MARKER, text, strlen(text), error))
 		return true;
 	target_close(target);
 	if (target->made)
@@ -274,7 +274,7 @@ sync_parent(Target *target, const char *name, TargetError *error)
 				O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	good = fd >= 0 && fsync(fd) == 0;
 	if (!good)
-		(void) fail_errno(error, "sync directory of", name);
+		(void) target_fail_errno(error, "sync directory of", name);
 	if (fd >= 0)
 		close(fd);
 	return good;
@@ -309,9 +309,8 @@ remove_unpublished(Target *target)
 	}
 }
 
-/* Is there a file whose name begins so? */
-static bool
-has_file(const char *path, const char *prefix)
+bool
+target_has_file(const char *path, const char *prefix)
 {
 	DIR		   *directory = AllocateDir(path);
 	struct dirent *de;
@@ -333,12 +332,12 @@ check_system_identifier(Target *target, TargetError *error)
 	bool		whole;
 
 	if (fd < 0)
-		return fail_errno(error, "open file", XLOG_CONTROL_FILE);
+		return target_fail_errno(error, "open file", XLOG_CONTROL_FILE);
 	whole = read(fd, &control, sizeof(control)) == sizeof(control);
 	close(fd);
 	if (whole && control.system_identifier == GetSystemIdentifier())
 		return true;
-	return fail(error, JET_errGivenLogFileHasBadSignature,
+	return target_fail(error, JET_errGivenLogFileHasBadSignature,
 				"the backup in \"%s\" is one of another cluster", target->path);
 }
 
@@ -347,21 +346,21 @@ target_reuse(Target *target, const char *path, const char *chain_location,
 			 TargetError *error)
 {
 	if (chain_location[0] == '\0')
-		return fail(error, JET_errInvalidPath,
+		return target_fail(error, JET_errInvalidPath,
 					"the full backup of the chain was read over SQL; the server does not know where it is");
 	if (strcmp(path, chain_location) != 0)
-		return fail(error, JET_errInvalidPath,
+		return target_fail(error, JET_errInvalidPath,
 					"the full backup of the chain is in \"%s\"", chain_location);
 	memset(target, 0, sizeof(*target));
 	target->directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (target->directory < 0)
-		return fail_errno(error, "open directory", path);
+		return target_fail_errno(error, "open directory", path);
 	ReserveExternalFD();
 	strlcpy(target->path, path, sizeof(target->path));
 	target->in_use = target->reused = true;
-	target->tar = has_file(path, "logs.tar");
-	if (has_file(path, TARGET_MARKER))
-		(void) fail(error, JET_errInvalidPath, "the backup in \"%s\" is not complete",
+	target->tar = target_has_file(path, "logs.tar");
+	if (target_has_file(path, TARGET_MARKER))
+		(void) target_fail(error, JET_errInvalidPath, "the backup in \"%s\" is not complete",
 					path);
 	else if (target->tar || check_system_identifier(target, error))
 	{
@@ -372,15 +371,14 @@ target_reuse(Target *target, const char *path, const char *chain_location,
 	return false;
 }
 
-/* One file gets its own name. */
-static bool
-publish_file(Target *target, const char *name, TargetError *error)
+bool
+target_publish_file(Target *target, const char *name, TargetError *error)
 {
 	char		written[MAXPGPATH + sizeof(TARGET_SUFFIX)];
 
 	snprintf(written, sizeof(written), "%s%s", name, TARGET_SUFFIX);
 	if (renameat(target->directory, written, target->directory, name) != 0)
-		return fail_errno(error, "rename file", written);
+		return target_fail_errno(error, "rename file", written);
 	return true;
 }
 
@@ -391,12 +389,12 @@ target_publish(Target *target, const FileList *list, const char *archive,
 	/* oldest first: whatever is cut off, what is there has no gap */
 	for (int i = 0; i < list->count && archive == NULL; i++)
 	{
-		if (!publish_file(target, list->entries[i].name, error))
+		if (!target_publish_file(target, list->entries[i].name, error))
 			return false;
 		testpoint("native.publish");
 	}
 	if (archive != NULL && list->count > 0 &&
-		!publish_file(target, archive, error))
+		!target_publish_file(target, archive, error))
 		return false;
 	return sync_parent(target, TARGET_MARKER, error) &&
 		(target->tar ||
@@ -415,7 +413,7 @@ target_make_directories(Target *target, const FileList *list,
 		CHECK_FOR_INTERRUPTS();
 		if (entry->kind == FILE_DIRECTORY &&
 			mkdirat(target->directory, entry->name, pg_dir_create_mode) != 0)
-			return fail_errno(error, "create directory", entry->name);
+			return target_fail_errno(error, "create directory", entry->name);
 	}
 	return true;
 }
@@ -424,12 +422,12 @@ bool
 target_complete(Target *target, const FileEntry *last, TargetError *error)
 {
 	if (last != NULL &&
-		(!write_file(target, last->name, last->contents, last->size, error) ||
+		(!target_write_file(target, last->name, last->contents, last->size, error) ||
 		 !sync_parent(target, last->name, error)))
 		return false;
 	testpoint("native.complete");
 	if (unlinkat(target->directory, TARGET_MARKER, 0) != 0)
-		return fail_errno(error, "remove file", TARGET_MARKER);
+		return target_fail_errno(error, "remove file", TARGET_MARKER);
 	return sync_parent(target, TARGET_MARKER, error);
 }
 
@@ -441,6 +439,19 @@ target_close(Target *target)
 	close(target->directory);
 	ReleaseExternalFD();
 	target->in_use = false;
+}
+
+bool
+target_sync_directory(const char *path, TargetError *error)
+{
+	int			fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool		good = fd >= 0 && fsync(fd) == 0;
+
+	if (!good)
+		(void) target_fail_errno(error, "sync directory", path);
+	if (fd >= 0)
+		close(fd);
+	return good;
 }
 
 /*
@@ -485,6 +496,14 @@ remove_entries(const char *path)
 }
 
 void
+target_remove_contents(const char *path)
+{
+	/* a file system may pass over entries while others are removed */
+	while (remove_entries(path) > 0)
+		;
+}
+
+void
 target_remove(Target *target)
 {
 	if (!target->in_use)
@@ -496,9 +515,7 @@ target_remove(Target *target)
 		target_close(target);
 		return;
 	}
-	/* a file system may pass over entries while others are removed */
-	while (remove_entries(target->path) > 0)
-		;
+	target_remove_contents(target->path);
 	/* until now nothing here looks like a backup */
 	(void) unlinkat(target->directory, TARGET_MARKER, 0);
 	if (!target->made)
@@ -507,5 +524,7 @@ target_remove(Target *target)
 		ereport(LOG,
 				(errcode_for_file_access(),
 				 errmsg("could not remove \"%s\": %m", target->path)));
+	if (target->parent_made[0] != '\0')
+		(void) rmdir(target->parent_made);
 	target_close(target);
 }

@@ -32,6 +32,8 @@ typedef struct Target
 	mode_t		mode_before;	/* else: its mode then */
 	int			directory;		/* descriptor */
 	char		path[MAXPGPATH];
+	char		parent_made[MAXPGPATH]; /* a directory above it that was not
+										 * there before, or empty */
 } Target;
 
 /* Why something about a target failed. */
@@ -44,14 +46,36 @@ typedef struct TargetError
 /* The JET error of an errno that came from writing. */
 extern int	target_jet_error(int sys_errno);
 
+/* Fill in an error; always false. */
+extern bool target_fail(TargetError *error, int jet, const char *format,...) pg_attribute_printf(3, 4);
+
+/* The same for errno: "could not <what> "<path>": ...". */
+extern bool target_fail_errno(TargetError *error, const char *what,
+							  const char *path);
+
+/* Does a path lie in a directory, or is it that, whatever both are called? */
+extern bool target_lies_in(const char *path, const char *directory);
+
+/* Is there a file whose name begins so? */
+extern bool target_has_file(const char *path, const char *prefix);
+
+/* Make a directory's entries durable. */
+extern bool target_sync_directory(const char *path, TargetError *error);
+
+/* Remove all that lies in a directory. */
+extern void target_remove_contents(const char *path);
+
 /*
  * May a backup be written there?  Absolute, absent (its parent is there) or
  * an empty directory, not within the cluster.  False and *error if not.
  */
 extern bool target_check(const char *path, TargetError *error);
 
-/* Make it, with its marker. */
-extern bool target_make(Target *target, const char *path,
+/* The same, but what is in the directory does not matter. */
+extern bool target_check_place(const char *path, TargetError *error);
+
+/* Make it, with its marker, which says what is going on there. */
+extern bool target_make(Target *target, const char *path, const char *what,
 						const char *instance_name, TargetError *error);
 
 /*
@@ -78,6 +102,15 @@ extern bool target_complete(Target *target, const FileEntry *last,
  */
 extern bool target_publish(Target *target, const FileList *list,
 						   const char *archive, TargetError *error);
+
+/* A file of this name is there, but has the suffix: that goes. */
+extern bool target_publish_file(Target *target, const char *name,
+								TargetError *error);
+
+/* Write a small file and make it durable. */
+extern bool target_write_file(Target *target, const char *name,
+							  const char *bytes, size_t length,
+							  TargetError *error);
 
 /* Close it; and, to give it up, remove all that is in it. */
 extern void target_close(Target *target);

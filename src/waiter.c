@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * waiter.c
- *	  SQL functions of native backups: begin one, wait for its end.
+ *	  SQL functions of native backups: begin one, wait for its end.  Restores
+ *	  and verifications are waited for in the same way.
  *
  * The backup is the worker's.  A session that waits for it may vanish; only
  * when its user cancels the wait, the backup is stopped.
@@ -24,6 +25,7 @@
 #include "instance.h"
 #include "report.h"
 #include "stop.h"
+#include "waiter.h"
 
 /* How long a wait sleeps at most before it looks again. */
 #define WAIT_STEP_MS 1000
@@ -34,15 +36,14 @@ PGDLLEXPORT Datum ese_wait_backup(PG_FUNCTION_ARGS);
 PG_FUNCTION_INFO_V1(ese_backup_instance);
 PG_FUNCTION_INFO_V1(ese_wait_backup);
 
-/* Whoever has the server write files may overwrite what it trusts. */
-static void
-check_write_privilege(void)
+void
+waiter_check_write_privilege(void)
 {
 	if (!superuser() &&
 		!has_privs_of_role(GetUserId(), ROLE_PG_WRITE_SERVER_FILES))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied to write a backup on the server"),
+				 errmsg("permission denied to write files on the server"),
 				 errhint("Grant pg_write_server_files to the role.")));
 }
 
@@ -51,29 +52,32 @@ refuse_path(const char *path, const char *why)
 {
 	ereport(ERROR,
 			(jet_errcode(JET_errInvalidPath),
-			 errmsg("cannot write a backup to \"%s\"", path),
+			 errmsg("cannot use path \"%s\"", path),
 			 jet_errdetail(JET_errInvalidPath, why)));
 }
 
 /* Names below the directory need room as well. */
 #define MAX_PATH (MAXPGPATH / 2)
 
-static void
-set_path(Request *request, FunctionCallInfo fcinfo, int arg)
+char *
+waiter_path_argument(FunctionCallInfo fcinfo, int arg)
 {
-	char	   *path;
-
 	if (PG_ARGISNULL(arg))
 		refuse_parameter("the path is null");
-	path = text_to_cstring(PG_GETARG_TEXT_PP(arg));
+	return waiter_path(text_to_cstring(PG_GETARG_TEXT_PP(arg)));
+}
+
+char *
+waiter_path(char *path)
+{
 	if (strlen(path) >= MAX_PATH)
 		refuse_path(path, psprintf("It is longer than %d bytes.", MAX_PATH - 1));
 	canonicalize_path(path);
 	if (!is_absolute_path(path))
 		refuse_path(path, "It is not an absolute path.");
-	if (strpbrk(path, "\r\n") != NULL)
-		refuse_path(path, "It contains a line break.");
-	strlcpy(request->path, path, sizeof(request->path));
+	if (strpbrk(path, "\r\n\t") != NULL)
+		refuse_path(path, "It contains a line break or a tab.");
+	return path;
 }
 
 static bool
@@ -164,13 +168,29 @@ report_end(EseInstance *instance, int64 backup)
 		return;
 	ereport(ERROR,
 			(jet_errcode(error),
-			 errmsg("backup %lld of instance \"%s\" is not usable: %s",
-					(long long) backup, instance->name,
+			 errmsg(row.kind > KIND_DIFFERENTIAL ?
+					"%s %lld of instance \"%s\" has failed: %s" :
+					"%s %lld of instance \"%s\" is not usable: %s",
+					history_noun(row.kind), (long long) backup, instance->name,
 					row.reason[0] ? row.reason : history_status_name(row.status)),
 			 jet_errdetail(error, NULL),
-			 error == JET_errReadVerifyFailure && row.location[0] != '\0' ?
+			 error == JET_errReadVerifyFailure && row.location[0] != '\0' &&
+			 row.kind <= KIND_DIFFERENTIAL ?
 			 errhint("The copy was kept in \"%s\"; the view ese_checksum_failure lists the damaged pages.",
 					 row.location) : 0));
+}
+
+void
+waiter_execute(EseInstance *instance, const Request *request, bool wait)
+{
+	Answer		answer;
+
+	instance_refuse_starting(instance);
+	call_execute(instance, request, &answer, NULL);
+	if (!wait)
+		return;
+	(void) wait_until_end(instance, answer.backup, DT_NOEND);
+	report_end(instance, answer.backup);
 }
 
 /* ese_backup_instance(instance, path, grbit, wait, label) → integer */
@@ -179,23 +199,17 @@ ese_backup_instance(PG_FUNCTION_ARGS)
 {
 	EseInstance *instance = instance_get_running(fcinfo, 0);
 	Request		request = {.operation = OP_BACKUP};
-	Answer		answer;
 
 	client_check_read_privilege();
-	check_write_privilege();
-	set_path(&request, fcinfo, 1);
+	waiter_check_write_privilege();
+	strlcpy(request.path, waiter_path_argument(fcinfo, 1),
+			sizeof(request.path));
 	if (PG_ARGISNULL(2))
 		refuse_parameter("the options are null");
 	request.grbit = PG_GETARG_INT32(2);
 	client_set_label(&request, fcinfo, 4);
 	client_describe(&request.client);
-	instance_refuse_starting(instance);
-	call_execute(instance, &request, &answer, NULL);
-	if (PG_ARGISNULL(3) || PG_GETARG_BOOL(3))
-	{
-		(void) wait_until_end(instance, answer.backup, DT_NOEND);
-		report_end(instance, answer.backup);
-	}
+	waiter_execute(instance, &request, PG_ARGISNULL(3) || PG_GETARG_BOOL(3));
 	PG_RETURN_INT32(JET_errSuccess);
 }
 

@@ -46,6 +46,9 @@
 /* How often the loop looks at guards and timeouts while a backup is open. */
 #define TICK_MS			1000
 
+/* How often it looks whether a program that it runs has ended. */
+#define PROGRAM_MS		20
+
 /* How long the way out waits for threads that are inside a system call. */
 #define JOIN_MS			2000
 
@@ -259,6 +262,7 @@ die_late(int code, Datum arg)
 	if (worker->engine != NULL)
 		joined = eng_close(worker->engine, JOIN_MS);
 	worker->engine = NULL;
+	restore_close(worker, false);
 	target_remove(&worker->target);
 	backup_die_late(worker);
 	/* a thread inside a system call may still write to its frame */
@@ -432,6 +436,10 @@ dispatch(Worker *worker, Call *call)
 		case OP_BACKUP:
 			native_begin(worker, call);
 			break;
+		case OP_RESTORE:
+		case OP_VERIFY:
+			restore_begin(worker, call);
+			break;
 		case OP_TERM:
 			serve_term(worker, call);
 			break;
@@ -516,6 +524,7 @@ work(Worker *worker)
 	undo_abandoned_begin(worker);
 	openfile_pump(worker);
 	native_pump(worker);
+	restore_pump(worker);
 	while (!worker->leaving &&
 		   (call = call_next(worker->instance)) != NULL)
 	{
@@ -524,6 +533,7 @@ work(Worker *worker)
 		undo_abandoned_begin(worker);
 		openfile_pump(worker);
 		native_pump(worker);
+		restore_pump(worker);
 		CHECK_FOR_INTERRUPTS();
 	}
 	backup_tick(worker);
@@ -542,6 +552,8 @@ wait_for_work(Worker *worker)
 	if (worker->backup != NULL && worker->backup->engine_stopped &&
 		!worker->backup->released)
 		timeout = 5;
+	else if (restore_waits_for_program(worker))
+		timeout = PROGRAM_MS;
 	events = WaitLatchOrSocket(MyLatch,
 							   WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT |
 							   WL_EXIT_ON_PM_DEATH,

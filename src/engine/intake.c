@@ -23,6 +23,7 @@ intake_init(EngIntake *intake, EngQueue *queue, VerifyMode verify)
 	memset(intake, 0, sizeof(*intake));
 	intake->queue = queue;
 	intake->verify = verify;
+	intake->directory = AT_FDCWD;
 }
 
 void
@@ -70,7 +71,8 @@ open_member(EngJob *job, EngShared *shared, EngIntake *intake,
 	job->source.verify = VERIFY_OFF;
 	if (entry->kind == FILE_DIRECTORY || file_memory(entry) != NULL)
 		return true;
-	fd = open(file_path(entry), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	fd = openat(intake->directory, file_path(entry),
+				O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0)
 		return false;
 	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
@@ -176,11 +178,29 @@ intake_read(EngJob *job, EngShared *shared, EngIntake *intake, char *to,
 	return JOB_MORE;
 }
 
+/* Is the file that was read what it must be? */
+static bool
+is_expected(EngIntake *intake)
+{
+	InventoryFile *file = intake->expected != NULL ?
+		intake->expected[intake->index] : NULL;
+
+	if (file == NULL)
+		return true;
+	if (!inventory_matches(file, (uint64_t) intake->entry->size,
+						   &intake->entry->digest))
+		return false;
+	atomic_store(&file->seen, true);
+	return true;
+}
+
 JobOutcome
 intake_finish(EngJob *job, EngIntake *intake)
 {
 	if (!digest_value(&job->digest, &job->scratch, &intake->entry->digest))
 		return job_fail(job, JET_errOutOfMemory, 0, 0, 0);
+	if (!is_expected(intake))
+		return job_fail(job, JET_errReadVerifyFailure, 0, 0, 0);
 	if (job->source.fd >= 0)
 		close(job->source.fd);
 	job->source.fd = -1;

@@ -12,6 +12,7 @@
 #ifndef ESE_INTAKE_H
 #define ESE_INTAKE_H
 
+#include "inventory.h"
 #include "job.h"
 #include "queue.h"
 
@@ -38,6 +39,10 @@ typedef struct EngIntake
 {
 	EngQueue   *queue;
 	VerifyMode	verify;			/* of relations */
+	int			directory;		/* that paths are relative to; AT_FDCWD unless
+								 * set after intake_init() */
+	InventoryFile **expected;	/* what entries must be, by index; NULL for
+								 * nothing */
 
 	/* what was taken, in order; the last may be unfinished */
 	EngMember  *members;

@@ -70,12 +70,14 @@ fail(EngJob *job, EngSink *sink, int sys_errno)
 JobOutcome
 sink_open(EngJob *job, EngShared *shared, EngSink *sink, const char *name)
 {
-	const char *suffix = sink->target->suffix;
 	char		path[MAX_NAME];
 
 	sink->written = 0;
 	sink->flushed = 0;
-	snprintf(path, sizeof(path), "%s%s", name, suffix != NULL ? suffix : "");
+	if (sink->target == NULL)
+		return JOB_MORE;
+	snprintf(path, sizeof(path), "%s%s", name,
+			 sink->target->suffix != NULL ? sink->target->suffix : "");
 	sink->fd = openat(sink->target->directory, path,
 					  O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
 					  (mode_t) sink->target->file_mode);
@@ -98,6 +100,8 @@ JobOutcome
 sink_write(EngJob *job, EngShared *shared, EngSink *sink, const char *bytes,
 		   size_t length)
 {
+	if (sink->target == NULL)
+		return JOB_MORE;
 	while (length > 0)
 	{
 		ssize_t		n = write(sink->fd, bytes, length);
@@ -120,6 +124,8 @@ sink_close(EngJob *job, EngShared *shared, EngSink *sink)
 {
 	int			fd = sink->fd;
 
+	if (sink->target == NULL)
+		return JOB_MORE;
 	if (sink->written >= FLUSH_AT_CLOSE && sink->written > sink->flushed)
 		flush(sink);
 	sink->fd = -1;

@@ -32,6 +32,7 @@ typedef struct EngSink
 	uint64_t	flushed;		/* of these, handed to the disk */
 } EngSink;
 
+/* Without a target (NULL) nothing is written. */
 extern void sink_init(EngSink *sink, const EngTarget *target);
 
 /* Owner, or the end of a job: close what an unfinished job left open. */

@@ -1,0 +1,41 @@
+/*-------------------------------------------------------------------------
+ *
+ * child.h
+ *	  Programs that the worker runs: one at a time in a process group of its
+ *	  own, with its output in a file.
+ *
+ * A program is started by posix_spawn(), because the worker has threads; it
+ * inherits neither descriptors nor blocked signals.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ESE_CHILD_H
+#define ESE_CHILD_H
+
+typedef struct Child
+{
+	pid_t		pid;			/* 0: none runs */
+	int			control;		/* write end of its standard input, or -1 */
+	int			status;			/* as of waitpid(), once it has ended */
+} Child;
+
+/*
+ * Start a program; argv ends with NULL.  Its standard input is empty, or
+ * ("controlled") a pipe whose other end is child->control: it ends when the
+ * worker does, however that may be.  False and errno when it does not start.
+ */
+extern bool child_start(Child *child, char *const argv[], const char *output,
+						bool controlled);
+
+/* Does it still run?  Reaps it. */
+extern bool child_runs(Child *child);
+
+/* Did it end with status 0? */
+extern bool child_succeeded(const Child *child);
+
+/*
+ * End a child: close its control, wait a little, then kill its group.
+ */
+extern void child_end(Child *child, int patience_ms);
+
+#endif							/* ESE_CHILD_H */

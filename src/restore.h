@@ -1,0 +1,42 @@
+/*-------------------------------------------------------------------------
+ *
+ * restore.h
+ *	  What a session tells the worker about a restore or a verification.
+ *
+ * The request's options are lines, each a key and its values with tabs
+ * between them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ESE_RESTORE_H
+#define ESE_RESTORE_H
+
+/* target <tab> recovery_target_lsn=0/3000028 */
+#define OPTION_TARGET		"target"
+
+/* tablespace <tab> 16385, or its former place <tab> its new place */
+#define OPTION_TABLESPACE	"tablespace"
+
+/* superuser <tab> name: a role that may check the restored databases */
+#define OPTION_SUPERUSER	"superuser"
+
+/* Depths of a verification. */
+#define DEPTH_MANIFEST		"manifest"
+#define DEPTH_RESTORE		"restore"
+
+/* Where the caller wants a tablespace. */
+typedef struct WantedPlace
+{
+	char	   *key;
+	char	   *path;
+	bool		used;
+} WantedPlace;
+
+/* Where a tablespace is restored to. */
+typedef struct RestorePlace
+{
+	char	   *path;
+	bool		made;			/* it was not there before */
+} RestorePlace;
+
+#endif							/* ESE_RESTORE_H */
