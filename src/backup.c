@@ -559,13 +559,14 @@ backup_finish(Worker *worker, BackupOutcome outcome, int error,
 	EseInstance *instance = worker->instance;
 	Backup	   *backup = worker->backup;
 	HistoryRow *row = &instance->backup.row;
-	char	   *atomic = pstrdup(backup->atomic);
 
 	quiet_engine(worker);
 	leave_backup_mode(backup);
 	openfile_close_all(worker);
+	/* of a backup with damaged pages the copy is worth keeping */
 	native_close(worker, outcome == OUTCOME_COMPLETED ||
-				 error == JET_errReadVerifyFailure);
+				 (error == JET_errReadVerifyFailure &&
+				  backup->restore == NULL));
 	(void) unlink(statefile_manifest_path(instance->id));
 	backup_complete_row(worker, outcome, error, reason);
 	backup_record_row(instance);
@@ -576,6 +577,8 @@ backup_finish(Worker *worker, BackupOutcome outcome, int error,
 		chain_advance(instance, backup->chain_end);
 	testpoint("end.advanced");
 	backup_drop_slot(backup);
+	if (outcome == OUTCOME_COMPLETED && backup->atomic[0] != '\0')
+		atomic_remove_old(backup->atomic);
 
 	/* who was not asked finds the stop at his next read, until a Begin */
 	backup_publish_end(instance, row->stop_cause == CAUSE_IDLE_TIMEOUT ?
@@ -584,6 +587,4 @@ backup_finish(Worker *worker, BackupOutcome outcome, int error,
 	worker->backup = NULL;
 	forget_context(worker, backup->context);
 	worker_show_activity(worker);
-	if (outcome == OUTCOME_COMPLETED && atomic[0] != '\0')
-		atomic_remove_old(atomic);
 }

@@ -7,9 +7,11 @@
  */
 #include "postgres.h"
 
+#include "common/string.h"
 #include "replication/slot.h"
 #include "storage/lwlock.h"
 
+#include "atomic.h"
 #include "chain.h"
 #include "compat.h"
 
@@ -51,6 +53,36 @@ look_at_slot(const EseInstance *instance, Chain *chain, bool *lost)
 	return slot != NULL;
 }
 
+/* Is it the same directory, perhaps of an atomic backup that has moved? */
+static bool
+is_same_place(const char *a, const char *b)
+{
+	static const char *const names[] = {"/" ATOMIC_NEW, "/" ATOMIC_OLD};
+	size_t		length = strlen(a);
+
+	for (int i = 0; i < lengthof(names); i++)
+	{
+		if (pg_str_endswith(a, names[i]))
+			length = strlen(a) - strlen(names[i]);
+	}
+	return strcmp(a, b) == 0 ||
+		(length < strlen(a) && strncmp(a, b, length) == 0 &&
+		 (strcmp(b + length, names[0]) == 0 || strcmp(b + length, names[1]) == 0));
+}
+
+/* The first incremental backup whose logs went elsewhere than its full one. */
+static int64
+find_elsewhere(const HistoryRow *full, const HistoryRow *end)
+{
+	for (const HistoryRow *row = full + 1; row < end; row++)
+	{
+		if (row->status == OUTCOME_COMPLETED && row->kind == KIND_INCREMENTAL &&
+			!is_same_place(full->location, row->location))
+			return row->backup_id;
+	}
+	return 0;
+}
+
 /* The newest good full backup whose logs were truncated. */
 static void
 look_at_history(const EseInstance *instance, Chain *chain)
@@ -67,6 +99,7 @@ look_at_history(const EseInstance *instance, Chain *chain)
 			continue;
 		chain->backup_id = rows[i].backup_id;
 		strlcpy(chain->location, rows[i].location, sizeof(chain->location));
+		chain->elsewhere_id = find_elsewhere(&rows[i], &rows[count]);
 	}
 	pfree(rows);
 }

@@ -311,6 +311,10 @@ take_up_target(Worker *worker, Request *request, TargetError *error)
 			strlcpy(request->path, found, sizeof(request->path));
 		}
 	}
+	if (chain.location[0] != '\0' && chain.elsewhere_id != 0)
+		return target_fail(error, JET_errMissingFileToBackup,
+						   "the logs of backup %lld are not in \"%s\": they were truncated when it was read over SQL",
+						   (long long) chain.elsewhere_id, chain.location);
 	return target_reuse(&worker->target, request->path, chain.location, error);
 }
 

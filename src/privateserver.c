@@ -19,7 +19,9 @@
 #include "utils/pidfile.h"
 
 #include "privateserver.h"
+#include "statefile.h"
 
+#define HOME_PREFIX		"/tmp/ese_restore."
 #define LOG_NAME		"log"
 #define OUTPUT_NAME		"output"
 #define CONFIG_NAME		"postgresql.conf"
@@ -36,12 +38,13 @@
 
 /*
  * Run the server until its standard input says how to end it, or is closed
- * (then the worker is gone, and it ends at once).
+ * (then the worker is gone, and it ends at once).  A shell starts it deaf to
+ * these signals, so one that comes too early has to be repeated.
  */
 static char supervisor[] =
 "exec 3<&0 </dev/null\n"
 "\"$@\" 3<&- & server=$!\n"
-"(read how <&3; kill -s ${how:-QUIT} $server) & reader=$!\n"
+"(read how <&3; while kill -s ${how:-QUIT} $server; do sleep 0.1; done) 2>/dev/null & reader=$!\n"
 "wait $server; status=$?\n"
 "kill $reader 2>/dev/null\n"
 "exit $status\n";
@@ -104,15 +107,17 @@ write_file(const char *path, const char *text)
 }
 
 bool
-private_make_home(PrivateServer *server)
+private_make_home(PrivateServer *server, int32 instance_id)
 {
-	strlcpy(server->home, "/tmp/ese_restore.XXXXXX", sizeof(server->home));
+	server->instance_id = instance_id;
+	strlcpy(server->home, HOME_PREFIX "XXXXXX", sizeof(server->home));
 	if (mkdtemp(server->home) == NULL)
 	{
 		server->home[0] = '\0';
 		return false;
 	}
-	return write_file(private_file(server, CONFIG_NAME), "") &&
+	return symlink(server->home, statefile_private_link(instance_id)) == 0 &&
+		write_file(private_file(server, CONFIG_NAME), "") &&
 		write_file(private_file(server, HBA_NAME), "local all all trust\n");
 }
 
@@ -277,7 +282,22 @@ remove_home(PrivateServer *server)
 	if (directory != NULL)
 		FreeDir(directory);
 	(void) rmdir(server->home);
+	(void) unlink(statefile_private_link(server->instance_id));
 	server->home[0] = '\0';
+}
+
+void
+private_remove_stale(int32 instance_id)
+{
+	PrivateServer server = {.instance_id = instance_id};
+	ssize_t		length = readlink(statefile_private_link(instance_id),
+								  server.home, sizeof(server.home) - 1);
+
+	if (length <= 0)
+		return;
+	server.home[length] = '\0';
+	if (strncmp(server.home, HOME_PREFIX, strlen(HOME_PREFIX)) == 0)
+		remove_home(&server);
 }
 
 void

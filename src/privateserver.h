@@ -33,13 +33,18 @@ typedef struct PrivateServer
 {
 	Child		child;
 	char		home[MAXPGPATH];	/* the private directory; empty for none */
+	int32		instance_id;
 	char		data[MAXPGPATH];
 } PrivateServer;
 
 /*
- * Make the private directory.  False and errno when that fails.
+ * Make the private directory.  A link under ese/ leads to it, so that it is
+ * found again after a crash.  False and errno when that fails.
  */
-extern bool private_make_home(PrivateServer *server);
+extern bool private_make_home(PrivateServer *server, int32 instance_id);
+
+/* Remove what a crash has left of an instance's private directory. */
+extern void private_remove_stale(int32 instance_id);
 
 /* A file in it, palloc'd. */
 extern char *private_file(const PrivateServer *server, const char *name);

@@ -450,7 +450,9 @@ publish_total(Worker *worker, Restore *restore)
 	}
 	for (int i = 0; i < list->count; i++)
 	{
-		files += is_for_writers(&list->entries[i]);
+		if (!is_for_writers(&list->entries[i]))
+			continue;
+		files++;
 		bytes += list->entries[i].size;
 	}
 	LWLockAcquire(instance_lock(worker->instance), LW_EXCLUSIVE);
@@ -1066,13 +1068,12 @@ refuse_restore(Worker *worker, Restore *restore, Call *call)
 	if (source_find(&restore->source, source, &error))
 	{
 		if (make_destination(worker, restore, request, &error) &&
-			private_make_home(&restore->server))
+			private_make_home(&restore->server, worker->instance->id))
 			return false;
 		if (worker->target.in_use)
-		{
 			(void) target_fail_errno(&error, "create a directory in", "/tmp");
-			target_remove(&worker->target);
-		}
+		private_end(&restore->server);
+		target_remove(&worker->target);
 		source_close(&restore->source);
 	}
 	answer_error(&call->answer, error.jet, "cannot %s the backup in \"%s\"",

@@ -165,3 +165,9 @@ statefile_manifest_path(int32 instance_id)
 {
 	return psprintf("%s/manifest.%d", ESE_DIRECTORY, instance_id);
 }
+
+char *
+statefile_private_link(int32 instance_id)
+{
+	return psprintf("%s/private.%d", ESE_DIRECTORY, instance_id);
+}

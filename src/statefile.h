@@ -36,4 +36,7 @@ extern void statefile_remove(const char *name);
 /* Where the manifest of an instance's open backup lies; palloc'd. */
 extern char *statefile_manifest_path(int32 instance_id);
 
+/* The link to the directory of an instance's private server; palloc'd. */
+extern char *statefile_private_link(int32 instance_id);
+
 #endif							/* ESE_STATEFILE_H */

@@ -244,7 +244,7 @@ target_make(Target *target, const char *path, const char *what,
 			const char *instance_name, TargetError *error)
 {
 	char	   *text = psprintf("A %s by instance \"%s\" was begun here and is not complete.\n"
-								"While this file is there, do not use what lies beside it.\n",
+								"While this file is there, it is not a backup.\n",
 								what, instance_name);
 
 	if (!open_directory(target, path, error))

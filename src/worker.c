@@ -36,6 +36,7 @@
 #include "engine/jet.h"
 #include "frame.h"
 #include "instance.h"
+#include "privateserver.h"
 #include "registry.h"
 #include "statefile.h"
 #include "stop.h"
@@ -337,6 +338,7 @@ set_up(Worker *worker, int32 id)
 	testpoint("init.start");
 	history_close_open_rows(id, instance->params.history_limit);
 	(void) unlink(statefile_manifest_path(id));
+	private_remove_stale(id);
 	worker->file_places = (int) instance->params.max_open_files + SPARE_FILES;
 	worker->files = MemoryContextAllocZero(TopMemoryContext,
 										   sizeof(OpenFile) * worker->file_places);

@@ -118,6 +118,15 @@ packer_add(Packer *packer, EngJob *job, EngShared *shared, uint32_t length,
 		pack_here(slice, shared);
 }
 
+bool
+packer_cut(Packer *packer, uint32_t members)
+{
+	if (packer_is_empty(packer))
+		return false;
+	slice_at(packer, packer->filled - 1)->members = members;
+	return true;
+}
+
 PackSlice *
 packer_oldest(Packer *packer)
 {

@@ -61,6 +61,12 @@ extern bool packer_is_empty(const Packer *packer);
 extern void packer_add(Packer *packer, EngJob *job, EngShared *shared,
 					   uint32_t length, uint32_t members);
 
+/*
+ * The stream may be cut behind the slice that was added last, with which so
+ * many members end.  False when it has been taken out already.
+ */
+extern bool packer_cut(Packer *packer, uint32_t members);
+
 /* The oldest slice, if it has been packed; else NULL. */
 extern PackSlice *packer_oldest(Packer *packer);
 extern void packer_drop_oldest(Packer *packer);

@@ -89,6 +89,27 @@ buffer_room(const EngStream *stream)
 			ENG_FRAME_SIZE) - stream->fill;
 }
 
+/*
+ * No file is left.  The end of the archive does not belong to the last member:
+ * who has received everything and goes on in another stream must be told to
+ * cut before it, because tar(1) reads no further.
+ */
+static void
+begin_end(EngStream *stream)
+{
+	uint32_t	members = stream->intake.member_count;
+
+	stream->ending = true;
+	stream->zeros = TAR_END_LENGTH;
+	if (stream->packer == NULL)
+		return;
+	if (stream->fill > 0)
+		stream->full = stream->cut = true;
+	else if (!packer_cut(stream->packer, members))
+		intake_set_end(&stream->intake, members,
+					   stream->bytes + stream->frame_fill);
+}
+
 /* Take the next file and make its header. */
 static JobOutcome
 next_member(EngJob *job, EngShared *shared, EngStream *stream)
@@ -103,8 +124,7 @@ next_member(EngJob *job, EngShared *shared, EngStream *stream)
 			note_end(stream);
 			return JOB_MORE;
 		case INTAKE_EMPTY:
-			stream->ending = true;
-			stream->zeros = TAR_END_LENGTH;
+			begin_end(stream);
 			return JOB_MORE;
 		case INTAKE_FAILED:
 			return JOB_PARK;
