@@ -59,6 +59,8 @@ OBJS = \
 	src/report.o \
 	src/restore.o \
 	src/restoreclient.o \
+	src/restorefiles.o \
+	src/restoreplace.o \
 	src/shared.o \
 	src/source.o \
 	src/statefile.o \

@@ -16,6 +16,7 @@ my $home = File::Temp->newdir('/tmp/ese_demo.XXXXXX');
 chmod(0700, "$home");
 my $port = free_port();
 my $restored_port = free_port();
+my $latest_port = free_port();
 my $dsn = "host=$home;port=$port;dbname=postgres";
 my @clusters;
 my $pgbench;
@@ -90,6 +91,7 @@ say_step('An instance');
 psql(<<'SQL');
 CREATE EXTENSION ese;
 SELECT ese_create_instance('main');
+SELECT ese_set_system_parameter(ese_instance_id('main'), 'circular_log', 'off');
 SELECT ese_init(ese_instance_id('main'));
 SQL
 
@@ -106,17 +108,25 @@ SQL
 say_step('pg_verifybackup');
 print run("pg_verifybackup $home/backup");
 
-say_step('PostgreSQL started on the backup, on its own copy of the tablespace');
-start_cluster("$home/backup", $restored_port, "allow_in_place_tablespaces = on\n");
-psql(<<'SQL', port => $restored_port);
+# What pgbench promises, and the structure of tables and indexes.
+sub check_restored
+{
+	my ($at) = @_;
+	psql(<<'SQL', port => $at);
 SELECT (SELECT sum(abalance) FROM pgbench_accounts) AS accounts, (SELECT sum(bbalance) FROM pgbench_branches) AS branches, (SELECT sum(tbalance) FROM pgbench_tellers) AS tellers, (SELECT sum(delta) FROM pgbench_history) AS history;
 CREATE EXTENSION amcheck;
 SQL
-my $sums = `psql -X -At -h $home -p $restored_port -d postgres -c "SELECT count(DISTINCT s) FROM (SELECT sum(abalance) AS s FROM pgbench_accounts UNION ALL SELECT sum(bbalance) FROM pgbench_branches UNION ALL SELECT sum(tbalance) FROM pgbench_tellers UNION ALL SELECT sum(delta) FROM pgbench_history) x"`;
-die "the sums differ\n" if $sums != 1;
-print "The sums are equal.\n";
-run("pg_amcheck -h $home -p $restored_port --heapallindexed -d postgres");
-print "pg_amcheck found nothing.\n";
+	my $sums = `psql -X -At -h $home -p $at -d postgres -c "SELECT count(DISTINCT s) FROM (SELECT sum(abalance) AS s FROM pgbench_accounts UNION ALL SELECT sum(bbalance) FROM pgbench_branches UNION ALL SELECT sum(tbalance) FROM pgbench_tellers UNION ALL SELECT sum(delta) FROM pgbench_history) x"`;
+	die "the sums differ\n" if $sums != 1;
+	print "The sums are equal.\n";
+	run("pg_amcheck -h $home -p $at --heapallindexed -d postgres");
+	print "pg_amcheck found nothing.\n";
+	return;
+}
+
+say_step('PostgreSQL started on the backup, on its own copy of the tablespace');
+start_cluster("$home/backup", $restored_port, "allow_in_place_tablespaces = on\n");
+check_restored($restored_port);
 
 say_step('A backup written by the server: archives, compressed by all threads');
 psql(<<"SQL");
@@ -127,6 +137,25 @@ print run("ls -l $home/archives");
 mkdir("$home/extracted", 0700);
 run("for archive in $home/archives/*; do tar -C $home/extracted --zstd -xf \$archive || exit 1; done");
 print run("pg_verifybackup $home/extracted");
+
+say_step('An incremental backup: the logs since then');
+psql(<<"SQL");
+CREATE TABLE marker AS SELECT 'after the full backup' AS written;
+SELECT ese_backup_instance(1, '$home/archives', ese_grbit('JET_bitBackupIncremental'));
+SELECT backup_id, kind, status, files, wal_bytes FROM ese_backup_history ORDER BY backup_id;
+SQL
+print run("ls -l $home/archives");
+
+say_step('Both restored by the server, to the latest state, and verified on the way');
+psql(<<"SQL");
+SELECT ese_restore_instance(1, '$home/archives', '$home/latest');
+SELECT backup_id, kind, status, ended_at - started_at AS duration, files, bytes FROM ese_backup_history ORDER BY backup_id DESC LIMIT 1;
+SQL
+print run("ls -l $home/latest/pg_tblspc");
+start_cluster("$home/latest", $latest_port, '');
+check_restored($latest_port);
+psql("SELECT * FROM marker;\n", port => $latest_port);
+die "the marker is missing\n" if `psql -X -At -h $home -p $latest_port -d postgres -c "SELECT count(*) FROM marker"` != 1;
 
 say_step('Another one, stopped: nothing is left of it');
 psql(<<"SQL");

@@ -32,8 +32,8 @@ typedef struct Chain
 	XLogRecPtr	restart_lsn;	/* WAL is there from here on */
 	int64		backup_id;		/* the full backup; 0 for none */
 	char		location[MAXPGPATH];
-	int64		elsewhere_id;	/* an incremental one whose logs are not there;
-								 * 0 for none */
+	int64		elsewhere_id;	/* an incremental one whose logs are not
+								 * there; 0 for none */
 } Chain;
 
 extern const char *chain_state_name(ChainState state);

@@ -20,7 +20,7 @@
 
 /* What a child starts with: no blocked or ignored signals, its own group. */
 static void
-fill_attributes(posix_spawnattr_t *attributes)
+fill_attributes(posix_spawnattr_t * attributes)
 {
 	sigset_t	none;
 	sigset_t	all;
@@ -36,7 +36,7 @@ fill_attributes(posix_spawnattr_t *attributes)
 }
 
 static void
-fill_actions(posix_spawn_file_actions_t *actions, int input, const char *output)
+fill_actions(posix_spawn_file_actions_t * actions, int input, const char *output)
 {
 	posix_spawn_file_actions_init(actions);
 	if (input >= 0)

@@ -224,8 +224,8 @@ private_output(const PrivateServer *server)
 		length = read(fd, text, OUTPUT_LENGTH);
 		close(fd);
 	}
-	text[Max(length, 0)] = '\0';
-	text[strcspn(text, "\n")] = '\0';
+	text[		Max(length, 0)] = '\0';
+	text[		strcspn(text, "\n")] = '\0';
 	return text;
 }
 
@@ -255,7 +255,8 @@ private_last_words(const PrivateServer *server)
 	end = lseek(fd, 0, SEEK_END);
 	length = pread(fd, text, LOG_TAIL, Max(0, end - LOG_TAIL));
 	close(fd);
-	text[Max(length, 0)] = '\0';
+	text[		Max(length, 0)] = '\0';
+
 	found = find_last(text, "FATAL:  ");
 	if (found == NULL)
 		found = find_last(text, "PANIC:  ");

@@ -24,19 +24,4 @@
 #define DEPTH_MANIFEST		"manifest"
 #define DEPTH_RESTORE		"restore"
 
-/* Where the caller wants a tablespace. */
-typedef struct WantedPlace
-{
-	char	   *key;
-	char	   *path;
-	bool		used;
-} WantedPlace;
-
-/* Where a tablespace is restored to. */
-typedef struct RestorePlace
-{
-	char	   *path;
-	bool		made;			/* it was not there before */
-} RestorePlace;
-
 #endif							/* ESE_RESTORE_H */

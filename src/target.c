@@ -157,8 +157,8 @@ check_empty(const char *path, TargetError *error)
 	{
 		if (strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0)
 			good = target_fail(error, JET_errBackupDirectoryNotEmpty,
-						"directory \"%s\" is not empty: it contains \"%s\"",
-						path, de->d_name);
+							   "directory \"%s\" is not empty: it contains \"%s\"",
+							   path, de->d_name);
 	}
 	FreeDir(directory);
 	return good;
@@ -182,7 +182,7 @@ target_check_place(const char *path, TargetError *error)
 		return target_fail(error, JET_errInvalidPath, "path \"%s\" is too long", path);
 	if (lies_in_cluster(resolved))
 		return target_fail(error, JET_errInvalidPath,
-					"\"%s\" lies in the data directory or in a tablespace", path);
+						   "\"%s\" lies in the data directory or in a tablespace", path);
 	return true;
 }
 
@@ -194,7 +194,7 @@ target_check(const char *path, TargetError *error)
 
 bool
 target_write_file(Target *target, const char *name, const char *bytes, size_t length,
-		   TargetError *error)
+				  TargetError *error)
 {
 	int			fd = openat(target->directory, name,
 							O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
@@ -338,7 +338,7 @@ check_system_identifier(Target *target, TargetError *error)
 	if (whole && control.system_identifier == GetSystemIdentifier())
 		return true;
 	return target_fail(error, JET_errGivenLogFileHasBadSignature,
-				"the backup in \"%s\" is one of another cluster", target->path);
+					   "the backup in \"%s\" is one of another cluster", target->path);
 }
 
 bool
@@ -347,10 +347,10 @@ target_reuse(Target *target, const char *path, const char *chain_location,
 {
 	if (chain_location[0] == '\0')
 		return target_fail(error, JET_errInvalidPath,
-					"the full backup of the chain was read over SQL; the server does not know where it is");
+						   "the full backup of the chain was read over SQL; the server does not know where it is");
 	if (strcmp(path, chain_location) != 0)
 		return target_fail(error, JET_errInvalidPath,
-					"the full backup of the chain is in \"%s\"", chain_location);
+						   "the full backup of the chain is in \"%s\"", chain_location);
 	memset(target, 0, sizeof(*target));
 	target->directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (target->directory < 0)
@@ -361,7 +361,7 @@ target_reuse(Target *target, const char *path, const char *chain_location,
 	target->tar = target_has_file(path, "logs.tar");
 	if (target_has_file(path, TARGET_MARKER))
 		(void) target_fail(error, JET_errInvalidPath, "the backup in \"%s\" is not complete",
-					path);
+						   path);
 	else if (target->tar || check_system_identifier(target, error))
 	{
 		remove_unpublished(target);

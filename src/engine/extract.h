@@ -43,7 +43,7 @@ typedef struct EngExtract
 	/* for progress; also read by the owner */
 	_Atomic uint64_t files_done;
 	_Atomic uint64_t bytes_done;
-	_Atomic uint64_t read_done;	/* bytes of the archive */
+	_Atomic uint64_t read_done; /* bytes of the archive */
 } EngExtract;
 
 /*

@@ -106,7 +106,7 @@ decode_hex(const char *text, unsigned char *to, size_t room, size_t *length)
 }
 
 static bool
-read_digest(Reader *reader, const json_t *object, DigestValue *digest)
+read_digest(Reader *reader, const json_t * object, DigestValue *digest)
 {
 	const char *name = json_string_value(json_object_get(object,
 														 "Checksum-Algorithm"));
@@ -134,7 +134,7 @@ read_digest(Reader *reader, const json_t *object, DigestValue *digest)
 
 /* The name of a file: as text, or encoded where it is no UTF-8; malloc'd. */
 static char *
-read_path(const json_t *object)
+read_path(const json_t * object)
 {
 	const char *path = json_string_value(json_object_get(object, "Path"));
 	const char *encoded = json_string_value(json_object_get(object,
@@ -177,11 +177,11 @@ add_file(Inventory *inventory)
 }
 
 static bool
-read_file(Reader *reader, const json_t *object)
+read_file(Reader *reader, const json_t * object)
 {
 	Inventory  *inventory = reader->inventory;
 	InventoryFile *file = add_file(inventory);
-	const json_t *size = json_object_get(object, "Size");
+	const		json_t *size = json_object_get(object, "Size");
 
 	if (file == NULL)
 		return refuse(reader, "memory is out");
@@ -204,7 +204,7 @@ read_file(Reader *reader, const json_t *object)
 
 /* A location as in "1/2A000060". */
 static bool
-read_lsn(const json_t *value, uint64_t *lsn)
+read_lsn(const json_t * value, uint64_t *lsn)
 {
 	const char *text = json_string_value(value);
 	unsigned	high;
@@ -220,10 +220,10 @@ read_lsn(const json_t *value, uint64_t *lsn)
 }
 
 static bool
-read_range(Reader *reader, const json_t *object)
+read_range(Reader *reader, const json_t * object)
 {
 	Inventory  *inventory = reader->inventory;
-	const json_t *timeline = json_object_get(object, "Timeline");
+	const		json_t *timeline = json_object_get(object, "Timeline");
 	ManifestWalRange *ranges = realloc(inventory->ranges,
 									   (inventory->range_count + 1) *
 									   sizeof(ManifestWalRange));
@@ -379,7 +379,7 @@ Inventory *
 inventory_read(const char *bytes, size_t length, const char **why,
 			   uint32_t *line)
 {
-	Reader		reader = {.at = bytes, .end = bytes + length};
+	Reader		reader = {.at = bytes,.end = bytes + length};
 
 	reader.inventory = calloc(1, sizeof(Inventory));
 	if (reader.inventory == NULL)

@@ -33,7 +33,7 @@ keep_text(void *arg, const char *bytes, size_t length)
 	(void) arg;
 	if (text_length + length > sizeof(text))
 		return false;
-	memcpy(text + text_length, bytes, length);
+	memcpy(text +text_length, bytes, length);
 	text_length += length;
 	return true;
 }
@@ -110,11 +110,13 @@ test_mutations(void)
 		size_t		at = next_random(&seed) % text_length;
 		char		before = text[at];
 
-		text[at] = (char) (before ^ (1 + next_random(&seed) % 255));
+		text[		at] = (char) (before ^ (1 + next_random(&seed) % 255));
+
 		if (i % 3 == 0)
 			text_length = next_random(&seed) % whole;
 		accepted += read_text() != NULL;
-		text[at] = before;
+		text[		at] = before;
+
 		text_length = whole;
 	}
 	ok(accepted == 0, "%d changed manifests are refused", MUTATIONS);
