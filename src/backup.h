@@ -318,6 +318,9 @@ extern NativeJob *native_take_place(Worker *worker, int index, int directory,
 									const char *suffix);
 extern void native_release_place(NativeJob *place);
 
+/* The files of a directory that jobs write: pg_control comes last. */
+extern bool native_is_for_writers(const FileEntry *entry);
+
 /* Its threads have ended or been stopped: keep what was written, or not. */
 extern void native_close(Worker *worker, bool keep);
 

@@ -9,11 +9,16 @@
  *	shared, frame, call			shared memory: slots, frames, requests
  *	client, reader, stop,		what sessions do: the SQL functions
  *	streamreader, waiter,
- *	message, check
+ *	restoreclient, message,
+ *	check
  *	worker, begin, backup,		what the worker of an instance does
  *	guard, filelist, openfile,
  *	streamfile, loglist,
- *	native, target, chain
+ *	native, target, atomic,
+ *	chain
+ *	restore, restorefiles,		restoring and verifying, in the worker
+ *	restoreplace, source,
+ *	privateserver, child
  *	history, finding, statefile	durable records under ese/
  *	report, view				errors; the views
  *	engine/						the threads, free of PostgreSQL

@@ -179,17 +179,7 @@ find_missing_segment(const FileList *logs, XLogSegNo first, XLogSegNo last)
 static void
 digest_patch(FileEntry *entry, DigestKind kind)
 {
-	Digest		digest;
-	Digest		scratch;
-	bool		ok;
-
-	ok = digest_init(&digest, kind);
-	ok = digest_init(&scratch, kind) && ok;
-	ok = ok && digest_update(&digest, entry->contents, entry->size) &&
-		digest_value(&digest, &scratch, &entry->digest);
-	digest_free(&digest);
-	digest_free(&scratch);
-	if (!ok)
+	if (!digest_bytes(kind, entry->contents, entry->size, &entry->digest))
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory for the backup manifest")));

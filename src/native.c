@@ -31,8 +31,6 @@
 /* Descriptors of a job: its directory, what it reads, what it writes. */
 #define JOB_FDS 3
 
-#define CONTROL_FILE "global/pg_control"
-
 static bool
 is_tar(const Worker *worker)
 {
@@ -107,6 +105,7 @@ native_take_place(Worker *worker, int index, int directory, const char *suffix)
 	place->target.directory = fcntl(directory, F_DUPFD_CLOEXEC, 0);
 	place->target.file_mode = pg_file_create_mode;
 	place->target.suffix = suffix;
+	place->target.read_soon = false;
 	if (place->target.directory < 0)
 	{
 		for (int i = 0; i < JOB_FDS; i++)
@@ -205,12 +204,11 @@ start_jobs(Worker *worker, int wanted)
 	return started;
 }
 
-/* The files of a directory that jobs write. */
-static bool
-is_for_writers(const FileEntry *entry)
+bool
+native_is_for_writers(const FileEntry *entry)
 {
 	return entry->kind != FILE_DIRECTORY &&
-		strcmp(entry->name, CONTROL_FILE) != 0;
+		strcmp(entry->name, CONTROL_FILE_NAME) != 0;
 }
 
 /* The backup has failed: it ends, and nothing of it stays. */
@@ -240,7 +238,7 @@ enter_stage(Worker *worker, NativeStage stage)
 	backup->bytes_settled = status->bytes_closed;
 	testpoint(points[stage]);
 	if ((stage != NATIVE_SYNC &&
-		 !streamfile_make_queue(backup, is_tar(worker) ? NULL : is_for_writers)) ||
+		 !streamfile_make_queue(backup, is_tar(worker) ? NULL : native_is_for_writers)) ||
 		start_jobs(worker, jobs) == 0)
 		fail(worker, JET_errOutOfMemory,
 			 "memory or file descriptors were too short for a thread to write");
@@ -535,7 +533,7 @@ complete(Worker *worker)
 	int			result;
 
 	if (!is_tar(worker))
-		control = filelist_find(&backup->logs, CONTROL_FILE);
+		control = filelist_find(&backup->logs, CONTROL_FILE_NAME);
 	if (backup->incremental ? !publish_logs(worker, &error) :
 		!target_complete(&worker->target, control, &error) ||
 		(backup->atomic[0] != '\0' && !atomic_publish(backup->atomic, &error)))

@@ -114,22 +114,18 @@ complete(Worker *worker, Restore *restore)
 static bool
 start_waldump(Worker *worker, Restore *restore)
 {
-	const Inventory *inventory = restore->inventory;
-	const ManifestWalRange *range = &inventory->ranges[restore->next_range];
 	const char *path = restore->source.tar ? worker->target.path :
 		restore->source.path;
-	char	   *argv[] = {
-		"pg_waldump", "--quiet",
-		psprintf("--path=%s/%s", path, XLOGDIR),
-		psprintf("--timeline=%u", range->timeline),
-		psprintf("--start=%X/%X", LSN_FORMAT_ARGS(range->start_lsn)),
-		psprintf("--end=%X/%X", LSN_FORMAT_ARGS(range->end_lsn)),
-		NULL
-	};
+	char	   *argv[] = {"pg_waldump", "--quiet", NULL, NULL, NULL, NULL, NULL};
+	const ManifestWalRange *range;
 
-	if (restore->next_range == inventory->range_count)
+	if (restore->next_range == restore->inventory->range_count)
 		return false;
-	restore->next_range++;
+	range = &restore->inventory->ranges[restore->next_range++];
+	argv[2] = psprintf("--path=%s/%s", path, XLOGDIR);
+	argv[3] = psprintf("--timeline=%u", range->timeline);
+	argv[4] = psprintf("--start=%X/%X", LSN_FORMAT_ARGS(range->start_lsn));
+	argv[5] = psprintf("--end=%X/%X", LSN_FORMAT_ARGS(range->end_lsn));
 	if (!private_run(&restore->server, &restore->program, argv))
 		restore_fail(worker, JET_errOutOfMemory,
 					 psprintf("could not run pg_waldump: %s", strerror(errno)));

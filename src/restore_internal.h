@@ -41,7 +41,7 @@ typedef struct Restore
 	InventoryFile **expected;	/* of the attach list */
 	char	   *control_file;	/* PG_CONTROL_FILE_SIZE */
 	int			next_item;		/* of this stage */
-	int			next_range;		/* of WAL */
+	uint32		next_range;		/* of WAL */
 	int64		files_done;		/* by jobs that have ended */
 	int64		bytes_done;
 	PrivateServer server;

@@ -19,23 +19,6 @@
 #include "engine/jet.h"
 #include "restore_internal.h"
 
-static bool
-digest_of(const char *bytes, size_t length, DigestKind kind,
-		  DigestValue *value)
-{
-	Digest		digest;
-	Digest		scratch;
-	bool		ok;
-
-	ok = digest_init(&digest, kind);
-	ok = digest_init(&scratch, kind) && ok;
-	ok = ok && digest_update(&digest, bytes, length) &&
-		digest_value(&digest, &scratch, value);
-	digest_free(&digest);
-	digest_free(&scratch);
-	return ok;
-}
-
 /* A small file that did not go through a thread: is it what it must be? */
 static bool
 check_small(Restore *restore, const char *name, const char *bytes,
@@ -47,7 +30,7 @@ check_small(Restore *restore, const char *name, const char *bytes,
 	if (file == NULL)
 		return target_fail(error, JET_errReadVerifyFailure,
 						   "\"%s\" is not in the manifest", name);
-	if (!digest_of(bytes, length, restore->inventory->digest, &digest) ||
+	if (!digest_bytes(restore->inventory->digest, bytes, length, &digest) ||
 		!inventory_matches(file, length, &digest))
 		return target_fail(error, JET_errReadVerifyFailure,
 						   "\"%s\" does not match the manifest", name);
@@ -114,33 +97,6 @@ read_contents(Worker *worker, Restore *restore, TargetError *error)
 		(!extracted || check_extracted(worker, restore, error));
 }
 
-/* Directories of a data directory; those of tablespaces are there already. */
-static bool
-make_directories(Worker *worker, TargetError *error)
-{
-	FileList   *list = &worker->backup->attach;
-
-	for (int i = 0; i < list->count; i++)
-	{
-		const FileEntry *entry = &list->entries[i];
-
-		CHECK_FOR_INTERRUPTS();
-		if (entry->kind == FILE_DIRECTORY &&
-			mkdirat(worker->target.directory, entry->name,
-					pg_dir_create_mode) != 0 && errno != EEXIST)
-			return target_fail_errno(error, "create directory", entry->name);
-	}
-	return true;
-}
-
-/* What threads copy: pg_control comes last. */
-static bool
-is_for_writers(const FileEntry *entry)
-{
-	return entry->kind != FILE_DIRECTORY &&
-		strcmp(entry->name, XLOG_CONTROL_FILE) != 0;
-}
-
 /* List a data directory, and what its files must be. */
 static bool
 list_files(Worker *worker, Restore *restore, TargetError *error)
@@ -154,7 +110,7 @@ list_files(Worker *worker, Restore *restore, TargetError *error)
 	for (int i = 0; i < list->count; i++)
 		restore->expected[i] = inventory_find(restore->inventory,
 											  list->entries[i].name);
-	if (streamfile_make_queue(worker->backup, is_for_writers))
+	if (streamfile_make_queue(worker->backup, native_is_for_writers))
 		return true;
 	return target_fail(error, JET_errOutOfMemory, "memory is out");
 }
@@ -176,7 +132,7 @@ publish_total(Worker *worker, Restore *restore)
 	}
 	for (int i = 0; i < list->count; i++)
 	{
-		if (!is_for_writers(&list->entries[i]))
+		if (!native_is_for_writers(&list->entries[i]))
 			continue;
 		files++;
 		bytes += list->entries[i].size;
@@ -201,7 +157,8 @@ restore_prepare_files(Worker *worker, Restore *restore, TargetError *error)
 		(!restore->recover || restore_make_places(worker, restore, error)) &&
 		(restore->source.tar || list_files(worker, restore, error)) &&
 		(!restore->recover || restore->source.tar ||
-		 make_directories(worker, error));
+		 target_make_directories(&worker->target, &worker->backup->attach,
+								 error));
 	if (good)
 	{
 		eng_begin(worker->engine, 0, restore->inventory->digest);
@@ -306,6 +263,7 @@ start_jobs(Worker *worker, Restore *restore)
 		place = native_take_place(worker, i, directory, NULL);
 		if (place == NULL)
 			return restore->next_item > 0;
+		place->target.read_soon = true;
 		if (!open_item(worker, restore, place, restore->next_item++))
 		{
 			native_release_place(place);

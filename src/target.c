@@ -412,7 +412,8 @@ target_make_directories(Target *target, const FileList *list,
 
 		CHECK_FOR_INTERRUPTS();
 		if (entry->kind == FILE_DIRECTORY &&
-			mkdirat(target->directory, entry->name, pg_dir_create_mode) != 0)
+			mkdirat(target->directory, entry->name, pg_dir_create_mode) != 0 &&
+			errno != EEXIST)
 			return target_fail_errno(error, "create directory", entry->name);
 	}
 	return true;

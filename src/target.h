@@ -85,7 +85,10 @@ extern bool target_make(Target *target, const char *path, const char *what,
 extern bool target_reuse(Target *target, const char *path,
 						 const char *chain_location, TargetError *error);
 
-/* Make the directories of a list, which is sorted by name. */
+/*
+ * Make the directories of a list, which is sorted by name, but for those that
+ * are there (links to the places of tablespaces).
+ */
 extern bool target_make_directories(Target *target, const FileList *list,
 									TargetError *error);
 

@@ -114,6 +114,23 @@ digest_value(const Digest *digest, Digest *scratch, DigestValue *value)
 	return true;
 }
 
+bool
+digest_bytes(DigestKind kind, const void *data, size_t length,
+			 DigestValue *value)
+{
+	Digest		digest;
+	Digest		scratch;
+	bool		ok;
+
+	ok = digest_init(&digest, kind);
+	ok = digest_init(&scratch, kind) && ok;
+	ok = ok && digest_update(&digest, data, length) &&
+		digest_value(&digest, &scratch, value);
+	digest_free(&digest);
+	digest_free(&scratch);
+	return ok;
+}
+
 const char *
 digest_manifest_name(DigestKind kind)
 {

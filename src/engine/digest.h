@@ -54,6 +54,10 @@ extern bool digest_copy(Digest *to, const Digest *from);
 extern bool digest_value(const Digest *digest, Digest *scratch,
 						 DigestValue *value);
 
+/* The value of one piece of memory; false when memory is out. */
+extern bool digest_bytes(DigestKind kind, const void *data, size_t length,
+						 DigestValue *value);
+
 /* The manifest's name of a kind: "CRC32C", "SHA256"; NULL for none. */
 extern const char *digest_manifest_name(DigestKind kind);
 

@@ -47,7 +47,7 @@ escape_encode(const char *bytes, char *text)
 	*to = '\0';
 }
 
-static int
+int
 hex_digit(char c)
 {
 	if (c >= '0' && c <= '9')

@@ -29,4 +29,7 @@ extern void escape_encode(const char *bytes, char *text);
  */
 extern bool escape_decode(const char *text, char *bytes);
 
+/* The value of a hexadecimal digit; -1 for another character. */
+extern int	hex_digit(char c);
+
 #endif							/* ESE_ESCAPE_H */

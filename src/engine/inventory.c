@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "escape.h"
+
 /* The line being read, and what came of those before it. */
 typedef struct Reader
 {
@@ -70,18 +72,6 @@ path_is_inside(const char *path)
 		part = part[length] == '/' ? part + length + 1 : NULL;
 	}
 	return true;
-}
-
-static int
-hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
 }
 
 /* Decode hexadecimal text; false when it is none, or too long. */
@@ -329,9 +319,7 @@ check_own_digest(Reader *reader, const char *bytes)
 	size_t		before = (size_t) (reader->at - bytes);
 	char		hex[65];
 	unsigned char wanted[32];
-	Digest		digest;
-	Digest		scratch;
-	DigestValue value = {0};
+	DigestValue value;
 	bool		good;
 
 	if (!next_line(reader, &last, &length))
@@ -342,14 +330,9 @@ check_own_digest(Reader *reader, const char *bytes)
 		return refuse(reader, "its own checksum is not there");
 	memcpy(hex, last + strlen(key), 64);
 	hex[64] = '\0';
-	good = decode_hex(hex, wanted, sizeof(wanted), &decoded);
-	good = digest_init(&digest, DIGEST_SHA256) && good;
-	good = digest_init(&scratch, DIGEST_SHA256) && good;
-	good = good && digest_update(&digest, bytes, before) &&
-		digest_value(&digest, &scratch, &value) &&
+	good = decode_hex(hex, wanted, sizeof(wanted), &decoded) &&
+		digest_bytes(DIGEST_SHA256, bytes, before, &value) &&
 		memcmp(wanted, value.bytes, sizeof(wanted)) == 0;
-	digest_free(&digest);
-	digest_free(&scratch);
 	return good || refuse(reader, "its own checksum is wrong");
 }
 

@@ -21,6 +21,12 @@
  */
 #define FLUSH_EVERY (8 * 1024 * 1024)
 
+/*
+ * What has been written out gives up its place in the page cache, as long as
+ * it lies so far back at most.
+ */
+#define DROP_WINDOW (128 * 1024 * 1024)
+
 /* Names are at most MAXPGPATH long, suffixes short. */
 #define MAX_NAME (1024 + 32)
 
@@ -86,6 +92,23 @@ sink_open(EngJob *job, EngShared *shared, EngSink *sink, const char *name)
 	return sink->fd >= 0 ? JOB_MORE : fail(job, sink, errno);
 }
 
+/*
+ * Give up places in the page cache: nobody reads a backup soon, and the
+ * server's own files stay there.  That waits for nothing; what is not yet on
+ * disk has another turn.
+ */
+static void
+drop_written(EngSink *sink)
+{
+	uint64_t	from = sink->written > DROP_WINDOW ?
+		sink->written - DROP_WINDOW : 0;
+
+	if (sink->flushed > from)
+		(void) posix_fadvise(sink->fd, (off_t) from,
+							 (off_t) (sink->flushed - from),
+							 POSIX_FADV_DONTNEED);
+}
+
 /* Begin to write out what has come together; errors show at the sync. */
 static void
 flush(EngSink *sink)
@@ -93,6 +116,8 @@ flush(EngSink *sink)
 	(void) sync_file_range(sink->fd, (off_t) sink->flushed,
 						   (off_t) (sink->written - sink->flushed),
 						   SYNC_FILE_RANGE_WRITE);
+	if (!sink->target->read_soon)
+		drop_written(sink);
 	sink->flushed = sink->written;
 }
 

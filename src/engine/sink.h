@@ -22,6 +22,7 @@ typedef struct EngTarget
 	unsigned	file_mode;
 	const char *suffix;			/* of the names under which files are written;
 								 * NULL for none */
+	bool		read_soon;		/* keep what is written in the page cache */
 } EngTarget;
 
 typedef struct EngSink

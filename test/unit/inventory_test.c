@@ -148,8 +148,6 @@ make_files(void)
 	{
 		size_t		size = i % 5 == 0 ? 0 : next_random(&seed) % (300 * 1024);
 		char	   *bytes = malloc(size + 1);
-		Digest		digest;
-		Digest		scratch;
 		int			fd;
 
 		snprintf(names[i], sizeof(names[i]), "in/file%02d%s", i,
@@ -163,10 +161,7 @@ make_files(void)
 		if (fd < 0 || write(fd, bytes, size) != (ssize_t) size)
 			abort();
 		close(fd);
-		digest_init(&digest, DIGEST_CRC32C);
-		digest_init(&scratch, DIGEST_CRC32C);
-		digest_update(&digest, bytes, size);
-		digest_value(&digest, &scratch, &entries[i].digest);
+		digest_bytes(DIGEST_CRC32C, bytes, size, &entries[i].digest);
 		free(bytes);
 	}
 }
