@@ -559,6 +559,7 @@ backup_finish(Worker *worker, BackupOutcome outcome, int error,
 	EseInstance *instance = worker->instance;
 	Backup	   *backup = worker->backup;
 	HistoryRow *row = &instance->backup.row;
+	HistoryRow	final;
 
 	quiet_engine(worker);
 	leave_backup_mode(backup);
@@ -570,6 +571,8 @@ backup_finish(Worker *worker, BackupOutcome outcome, int error,
 	(void) unlink(statefile_manifest_path(instance->id));
 	backup_complete_row(worker, outcome, error, reason);
 	backup_record_row(instance);
+	backup->recorded = true;
+	final = *row;
 	testpoint("end.recorded");
 
 	/* WAL that the next backup needs is never without a slot */
@@ -581,9 +584,9 @@ backup_finish(Worker *worker, BackupOutcome outcome, int error,
 		atomic_remove_old(backup->atomic);
 
 	/* who was not asked finds the stop at his next read, until a Begin */
-	backup_publish_end(instance, row->stop_cause == CAUSE_IDLE_TIMEOUT ?
+	backup_publish_end(instance, final.stop_cause == CAUSE_IDLE_TIMEOUT ?
 					   STOP_WORD_STOPPED : 0);
-	backup_log_outcome(row);
+	backup_log_outcome(&final);
 	worker->backup = NULL;
 	forget_context(worker, backup->context);
 	worker_show_activity(worker);

@@ -77,6 +77,7 @@ typedef struct Backup
 	bool		engine_stopped; /* a stop was passed on to the threads */
 	TimestampTz engine_stopped_at;
 	bool		released;		/* the aftermath of a stop is done */
+	bool		recorded;		/* its final row is durable */
 	int64		rate_samples[RATE_SECONDS + 1]; /* bytes done, by second */
 	int			rate_count;
 	TimestampTz rate_sampled_at;

@@ -18,6 +18,9 @@
 /* How often the end of a child is looked for. */
 #define STEP_US 5000
 
+/* How long a child that was killed is waited for. */
+#define KILL_MS 2000
+
 /* What a child starts with: no blocked or ignored signals, its own group. */
 static void
 fill_attributes(posix_spawnattr_t * attributes)
@@ -91,6 +94,7 @@ child_start(Child *child, char *const argv[], const char *output,
 	if (ends[0] >= 0)
 		close(ends[0]);
 	child->control = ends[1];
+	child->controlled = controlled;
 	if (error == 0)
 		return true;
 	child->pid = 0;
@@ -106,8 +110,17 @@ child_runs(Child *child)
 {
 	if (child->pid == 0)
 		return false;
-	if (waitpid(child->pid, &child->status, WNOHANG) == 0)
-		return true;
+	switch (waitpid(child->pid, &child->status, WNOHANG))
+	{
+		case 0:
+			return true;
+		case -1:
+			/* somebody else has reaped it: nothing says that it did well */
+			child->status = -1;
+			break;
+		default:
+			break;
+	}
 	child->pid = 0;
 	if (child->control >= 0)
 		close(child->control);
@@ -128,16 +141,18 @@ child_end(Child *child, int patience_ms)
 
 	if (!child_runs(child))
 		return;
-	if (child->control >= 0)
-		close(child->control);
-	else
+	/* a signal would end who passes on the end of the control */
+	if (!child->controlled)
 		kill(-group, SIGTERM);
+	else if (child->control >= 0)
+		close(child->control);
 	child->control = -1;
 	for (int us = 0; child_runs(child) && us < patience_ms * 1000; us += STEP_US)
 		pg_usleep(STEP_US);
 	if (child->pid == 0)
 		return;
 	kill(-group, SIGKILL);
-	while (child_runs(child))
+	/* inside a system call that does not return not even that helps */
+	for (int us = 0; child_runs(child) && us < KILL_MS * 1000; us += STEP_US)
 		pg_usleep(STEP_US);
 }

@@ -15,6 +15,7 @@
 typedef struct Child
 {
 	pid_t		pid;			/* 0: none runs */
+	bool		controlled;		/* it ends when its control is closed */
 	int			control;		/* write end of its standard input, or -1 */
 	int			status;			/* as of waitpid(), once it has ended */
 } Child;

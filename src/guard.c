@@ -262,7 +262,7 @@ backup_die_early(Worker *worker)
 	StopCause	cause;
 	int64		stopped;
 
-	if (worker->backup == NULL)
+	if (worker->backup == NULL || worker->backup->recorded)
 		return;
 	cause = cause_of_exit(worker->backup);
 	(void) stop_request(instance, 0, cause,
@@ -282,6 +282,13 @@ backup_die_late(Worker *worker)
 
 	if (worker->backup == NULL)
 		return;
+	/* what is on record as good stays so, whatever was left to do */
+	if (worker->backup->recorded)
+	{
+		backup_publish_end(instance, 0);
+		worker->backup = NULL;
+		return;
+	}
 
 	/* who had stopped it before, has his receipt */
 	if (row->stop_cause == CAUSE_USER || row->stop_cause == CAUSE_TERM ||

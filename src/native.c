@@ -272,7 +272,6 @@ static bool
 make_atomic_target(Worker *worker, Request *request, TargetError *error)
 {
 	char	   *base = pstrdup(request->path);
-
 	bool		made;
 
 	if (!target_check_place(base, error) ||

@@ -116,6 +116,7 @@ private_make_home(PrivateServer *server, int32 instance_id)
 		server->home[0] = '\0';
 		return false;
 	}
+	(void) unlink(statefile_private_link(instance_id));
 	return symlink(server->home, statefile_private_link(instance_id)) == 0 &&
 		write_file(private_file(server, CONFIG_NAME), "") &&
 		write_file(private_file(server, HBA_NAME), "local all all trust\n");

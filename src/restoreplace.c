@@ -67,17 +67,16 @@ restore_make_destination(Worker *worker, Restore *restore,
 
 /* Take a path of the map apart: line breaks in it are escaped. */
 static char *
-unescape(const char *text)
+unescape(const char *from)
 {
-	char	   *path = palloc(strlen(text) + 1);
+	char	   *path = palloc(strlen(from) + 1);
 	char	   *to = path;
 
-	for (; *text !='\0'; text ++)
+	for (; *from != '\0'; from++)
 	{
-		if (*text == '\\' && text[1] != '\0')
-			text	  ++;
-
-		*to++ = *text;
+		if (*from == '\\' && from[1] != '\0')
+			from++;
+		*to++ = *from;
 	}
 	*to = '\0';
 	return path;
@@ -142,6 +141,7 @@ restore_make_places(Worker *worker, Restore *restore, TargetError *error)
 	if (mkdirat(worker->target.directory, "pg_tblspc", pg_dir_create_mode) != 0 &&
 		errno != EEXIST)
 		return target_fail_errno(error, "create directory", "pg_tblspc");
+	worker->target.linked = true;
 	while (map != NULL && (line = strsep(&map, "\n")) != NULL)
 	{
 		char	   *path = strchr(line, ' ');

@@ -413,7 +413,7 @@ target_make_directories(Target *target, const FileList *list,
 		CHECK_FOR_INTERRUPTS();
 		if (entry->kind == FILE_DIRECTORY &&
 			mkdirat(target->directory, entry->name, pg_dir_create_mode) != 0 &&
-			errno != EEXIST)
+			!(errno == EEXIST && target->linked))
 			return target_fail_errno(error, "create directory", entry->name);
 	}
 	return true;

@@ -29,6 +29,7 @@ typedef struct Target
 	bool		tar;			/* archives, not a data directory */
 	bool		reused;			/* it holds the full backup already */
 	bool		made;			/* the directory was not there before */
+	bool		linked;			/* pg_tblspc and its links have been made */
 	mode_t		mode_before;	/* else: its mode then */
 	int			directory;		/* descriptor */
 	char		path[MAXPGPATH];

@@ -64,7 +64,6 @@ sub refuses
 }
 
 # ---- a full backup and five incrementals under load: each state of it
-my $load = $node->background_psql('postgres', on_error_stop => 0);
 my $pgbench = fork() // die;
 if ($pgbench == 0)
 {
@@ -91,7 +90,6 @@ for my $n (1 .. 5)
 }
 kill('TERM', $pgbench);
 waitpid($pgbench, 0);
-$load->quit;
 restores_to("$work/state$_", $_ == 0 ? '0|0' : "$_|$_", "state $_") for 0 .. 5;
 
 # ---- points in time, between two incrementals
