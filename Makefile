@@ -11,6 +11,7 @@ ENGINE_OBJS = \
 	src/engine/digest.o \
 	src/engine/escape.o \
 	src/engine/extract.o \
+	src/engine/flusher.o \
 	src/engine/intake.o \
 	src/engine/inventory.o \
 	src/engine/jet.o \
@@ -27,6 +28,7 @@ ENGINE_OBJS = \
 	src/engine/sink.o \
 	src/engine/stream.o \
 	src/engine/tar.o \
+	src/engine/thread.o \
 	src/engine/throttle.o \
 	src/engine/writer.o
 

@@ -12,6 +12,7 @@
 #define ESE_JOB_H
 
 #include "engine.h"
+#include "flusher.h"
 
 typedef enum JobSchedule
 {
@@ -128,11 +129,15 @@ extern bool eng_add_finding(Engine *engine, uint32_t tag, uint32_t block);
 extern bool eng_has_nothing_else(Engine *engine);
 
 /*
- * Give an errand to a thread that has nothing to do; false when there is
- * none.  And take it back, unless a thread has it.
+ * Give an errand to a thread that has nothing to do, or that helps and will
+ * have nothing to do; false when there is none.  And take it back, unless a
+ * thread has it.
  */
 extern bool eng_offer(EngErrand *errand);
 extern bool eng_withdraw(EngErrand *errand);
+
+/* What makes durable what jobs write. */
+extern Flusher *eng_flusher(Engine *engine);
 
 /* Sleep until 'until' or until the engine is stopped. */
 extern void eng_wait_until(Engine *engine, uint64_t until);

@@ -12,20 +12,16 @@
  */
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "flusher.h"
 #include "job.h"
+#include "thread.h"
 
-#define NS_PER_SECOND	UINT64_C(1000000000)
 #define NS_PER_MS		UINT64_C(1000000)
-
-/* Threads need little: their buffers are the frames. */
-#define THREAD_STACK_SIZE (256 * 1024)
 
 /* A thread that waits for the rate limit looks about this often. */
 #define MAX_NAP_NS		(20 * NS_PER_MS)
@@ -46,9 +42,10 @@ struct Engine
 	/* under mutex */
 	EngJob	   *queue_head;
 	EngJob	   *queue_tail;
-	EngErrand  *errands;		/* that wait for a thread, newest first */
+	EngErrand  *errands;		/* that wait for a thread, oldest first */
 	int			waiting;		/* how many these are */
 	int			idle;			/* threads that wait for work */
+	int			helping;		/* threads that run an errand */
 	int			running;		/* jobs inside job_step(), and errands */
 	int			live;			/* threads that have not ended */
 	bool		shutdown;
@@ -56,6 +53,7 @@ struct Engine
 	uint32_t	findings_in;	/* counters, modulo MAX_FINDINGS */
 	uint32_t	findings_out;
 
+	Flusher    *flusher;		/* NULL while starting or closing */
 	int			nthreads;
 	pthread_t	threads[ENG_MAX_THREADS];
 	int			njobs;
@@ -119,6 +117,7 @@ run_errand(Engine *engine, EngErrand *errand)
 	EngJob	   *job = errand->job;
 
 	(void) take_errand(engine, errand);
+	engine->helping++;
 	engine->running++;
 	pthread_mutex_unlock(&engine->mutex);
 
@@ -126,6 +125,7 @@ run_errand(Engine *engine, EngErrand *errand)
 
 	pthread_mutex_lock(&engine->mutex);
 	engine->running--;
+	engine->helping--;
 	job->errands--;
 	atomic_store(&errand->done, true);
 	/* its job may have parked to wait for that */
@@ -192,48 +192,17 @@ thread_main(void *arg)
 	return NULL;
 }
 
-/* A moment of CLOCK_MONOTONIC, as pthread_cond_timedwait() wants it. */
-static struct timespec
-to_timespec(uint64_t ns)
-{
-	struct timespec time;
-
-	time.tv_sec = (time_t) (ns / NS_PER_SECOND);
-	time.tv_nsec = (long) (ns % NS_PER_SECOND);
-	return time;
-}
-
-static void
-init_conditions(Engine *engine)
-{
-	pthread_condattr_t attr;
-
-	pthread_mutex_init(&engine->mutex, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&engine->work, &attr);
-	pthread_cond_init(&engine->quit, &attr);
-	pthread_cond_init(&engine->ended, &attr);
-	pthread_condattr_destroy(&attr);
-}
-
-/* Start the threads with all signals blocked; returns 0 or an errno. */
+/* Returns 0 or an errno. */
 static int
 start_threads(Engine *engine, int threads)
 {
-	pthread_attr_t attr;
-	sigset_t	all;
-	sigset_t	before;
 	int			failure = 0;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, THREAD_STACK_SIZE);
+	engine->flusher = flusher_start(engine, &failure);
 	while (engine->nthreads < threads && failure == 0)
 	{
-		failure = pthread_create(&engine->threads[engine->nthreads], &attr,
-								 thread_main, engine);
+		failure = thread_start(&engine->threads[engine->nthreads],
+							   thread_main, engine);
 		if (failure == 0)
 		{
 			engine->nthreads++;
@@ -242,8 +211,6 @@ start_threads(Engine *engine, int threads)
 			pthread_mutex_unlock(&engine->mutex);
 		}
 	}
-	pthread_attr_destroy(&attr);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return failure;
 }
 
@@ -276,7 +243,10 @@ eng_open(int threads, int jobs, char *pool, int *sys_errno)
 	engine->njobs = jobs;
 	for (int i = 0; i < jobs; i++)
 		engine->jobs[i].engine = engine;
-	init_conditions(engine);
+	pthread_mutex_init(&engine->mutex, NULL);
+	thread_init_condition(&engine->work);
+	thread_init_condition(&engine->quit);
+	thread_init_condition(&engine->ended);
 
 	engine->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (engine->event_fd < 0)
@@ -294,8 +264,8 @@ eng_open(int threads, int jobs, char *pool, int *sys_errno)
 bool
 eng_close(Engine *engine, int timeout_ms)
 {
-	struct timespec until = to_timespec(throttle_now() +
-										(uint64_t) timeout_ms * NS_PER_MS);
+	struct timespec until = thread_timespec(throttle_now() +
+											(uint64_t) timeout_ms * NS_PER_MS);
 	bool		all_ended;
 
 	eng_stop(engine);
@@ -307,7 +277,9 @@ eng_close(Engine *engine, int timeout_ms)
 		;
 	all_ended = engine->live == 0;
 	pthread_mutex_unlock(&engine->mutex);
-	if (!all_ended)
+	/* the threads may use the flusher up to their end */
+	if (!all_ended ||
+		(engine->flusher != NULL && !flusher_end(engine->flusher, &until)))
 		return false;
 
 	for (int i = 0; i < engine->nthreads; i++)
@@ -357,17 +329,22 @@ bool
 eng_offer(EngErrand *errand)
 {
 	Engine	   *engine = errand->job->engine;
+	EngErrand **end = &engine->errands;
 	bool		taken;
 
 	pthread_mutex_lock(&engine->mutex);
-	taken = engine->idle > engine->waiting && !engine->shutdown &&
+	/* who helps finds the next one there, and need not be woken for it */
+	taken = engine->idle + engine->helping > engine->waiting &&
+		!engine->shutdown &&
 		!atomic_load(&engine->shared.stopping);
 	if (taken)
 	{
 		atomic_store(&errand->done, false);
 		errand->job->errands++;
-		errand->next = engine->errands;
-		engine->errands = errand;
+		while (*end != NULL)
+			end = &(*end)->next;
+		errand->next = NULL;
+		*end = errand;
 		engine->waiting++;
 		pthread_cond_signal(&engine->work);
 	}
@@ -428,6 +405,7 @@ eng_begin(Engine *engine, uint64_t start_lsn, DigestKind digest)
 	atomic_store(&engine->shared.start_lsn, start_lsn);
 	engine->shared.digest_kind = digest;
 	atomic_store(&engine->shared.bytes_read, 0);
+	flusher_reset(engine->flusher);
 	atomic_store(&engine->shared.stopping, false);
 }
 
@@ -445,6 +423,8 @@ eng_stop(Engine *engine)
 	}
 	pthread_cond_broadcast(&engine->quit);
 	pthread_mutex_unlock(&engine->mutex);
+	if (engine->flusher != NULL)
+		flusher_cancel(engine->flusher);
 }
 
 int
@@ -455,7 +435,8 @@ eng_running(Engine *engine)
 	pthread_mutex_lock(&engine->mutex);
 	running = engine->running;
 	pthread_mutex_unlock(&engine->mutex);
-	return running;
+	/* in this order: a job that runs may make the flusher busy */
+	return running + flusher_is_busy(engine->flusher);
 }
 
 void
@@ -486,12 +467,18 @@ eng_wait_until(Engine *engine, uint64_t until)
 		   atomic_load(&engine->shared.throttle.rate) == rate)
 	{
 		uint64_t	nap = until - now < MAX_NAP_NS ? until - now : MAX_NAP_NS;
-		struct timespec wake = to_timespec(now + nap);
+		struct timespec wake = thread_timespec(now + nap);
 
 		pthread_cond_timedwait(&engine->quit, &engine->mutex, &wake);
 		now = throttle_now();
 	}
 	pthread_mutex_unlock(&engine->mutex);
+}
+
+Flusher *
+eng_flusher(Engine *engine)
+{
+	return engine->flusher;
 }
 
 uint64_t

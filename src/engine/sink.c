@@ -19,7 +19,7 @@
  * So much is handed to the disk at once.  A stop has to wait for a system
  * call to return, so it must not be too much.
  */
-#define FLUSH_EVERY (8 * 1024 * 1024)
+#define WRITE_OUT_EVERY (8 * 1024 * 1024)
 
 /*
  * What has been written out gives up its place in the page cache, as long as
@@ -31,7 +31,7 @@
 #define MAX_NAME (1024 + 32)
 
 /* The rest of a file smaller than this is left to the sync at the end. */
-#define FLUSH_AT_CLOSE (1024 * 1024)
+#define WRITE_OUT_AT_CLOSE (1024 * 1024)
 
 void
 sink_init(EngSink *sink, const EngTarget *target)
@@ -79,7 +79,7 @@ sink_open(EngJob *job, EngShared *shared, EngSink *sink, const char *name)
 	char		path[MAX_NAME];
 
 	sink->written = 0;
-	sink->flushed = 0;
+	sink->written_out = 0;
 	if (sink->target == NULL)
 		return JOB_MORE;
 	snprintf(path, sizeof(path), "%s%s", name,
@@ -103,28 +103,40 @@ drop_written(EngSink *sink)
 	uint64_t	from = sink->written > DROP_WINDOW ?
 		sink->written - DROP_WINDOW : 0;
 
-	if (sink->flushed > from)
+	if (sink->written_out > from)
 		(void) posix_fadvise(sink->fd, (off_t) from,
-							 (off_t) (sink->flushed - from),
+							 (off_t) (sink->written_out - from),
 							 POSIX_FADV_DONTNEED);
 }
 
-/* Begin to write out what has come together; errors show at the sync. */
-static void
-flush(EngSink *sink)
+/*
+ * Begin to write out what has come together.  An error of doing so shows later,
+ * when a flush has failed: of this file, or of another one on this disk.
+ */
+static JobOutcome
+write_out(EngJob *job, EngSink *sink)
 {
-	(void) sync_file_range(sink->fd, (off_t) sink->flushed,
-						   (off_t) (sink->written - sink->flushed),
+	Flusher    *flusher = eng_flusher(job->engine);
+	int			error = flusher_error(flusher);
+
+	if (error != 0)
+		return fail(job, sink, error);
+	(void) sync_file_range(sink->fd, (off_t) sink->written_out,
+						   (off_t) (sink->written - sink->written_out),
 						   SYNC_FILE_RANGE_WRITE);
+	flusher_note(flusher, sink->fd, sink->written - sink->written_out);
 	if (!sink->target->read_soon)
 		drop_written(sink);
-	sink->flushed = sink->written;
+	sink->written_out = sink->written;
+	return JOB_MORE;
 }
 
 JobOutcome
 sink_write(EngJob *job, EngShared *shared, EngSink *sink, const char *bytes,
 		   size_t length)
 {
+	JobOutcome	outcome = JOB_MORE;
+
 	if (sink->target == NULL)
 		return JOB_MORE;
 	while (length > 0)
@@ -139,8 +151,10 @@ sink_write(EngJob *job, EngShared *shared, EngSink *sink, const char *bytes,
 		length -= (size_t) n;
 		sink->written += (uint64_t) n;
 	}
-	if (sink->written - sink->flushed >= FLUSH_EVERY)
-		flush(sink);
+	if (sink->written - sink->written_out >= WRITE_OUT_EVERY)
+		outcome = write_out(job, sink);
+	if (outcome != JOB_MORE)
+		return outcome;
 	return job_is_unwanted(job, shared) ? JOB_PARK : JOB_MORE;
 }
 
@@ -148,13 +162,16 @@ JobOutcome
 sink_close(EngJob *job, EngShared *shared, EngSink *sink)
 {
 	int			fd = sink->fd;
+	JobOutcome	outcome = JOB_MORE;
 
 	if (sink->target == NULL)
 		return JOB_MORE;
-	if (sink->written >= FLUSH_AT_CLOSE && sink->written > sink->flushed)
-		flush(sink);
+	if (sink->written >= WRITE_OUT_AT_CLOSE && sink->written > sink->written_out)
+		outcome = write_out(job, sink);
 	sink->fd = -1;
-	if (close(fd) != 0 && errno != EINTR)
-		return fail(job, sink, errno);
+	if (close(fd) != 0 && errno != EINTR && outcome == JOB_MORE)
+		outcome = fail(job, sink, errno);
+	if (outcome != JOB_MORE)
+		return outcome;
 	return job_is_unwanted(job, shared) ? JOB_PARK : JOB_MORE;
 }

@@ -30,7 +30,7 @@ typedef struct EngSink
 	const EngTarget *target;
 	int			fd;				/* -1: none is open */
 	uint64_t	written;
-	uint64_t	flushed;		/* of these, handed to the disk */
+	uint64_t	written_out;	/* of these, handed to the disk */
 } EngSink;
 
 /* Without a target (NULL) nothing is written. */

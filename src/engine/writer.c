@@ -126,12 +126,18 @@ static JobOutcome
 sync_step(EngJob *job, EngShared *shared)
 {
 	const EngTarget *target = job->task;
+	Flusher    *flusher = eng_flusher(job->engine);
+	int			error;
 
-	if (job_is_unwanted(job, shared))
+	/* the end of a flush starts us again: its error must not be missed */
+	if (job_is_unwanted(job, shared) || flusher_is_busy(flusher))
 		return JOB_PARK;
-	if (syncfs(target->directory) != 0)
-		return job_fail_write(job, errno == ENOSPC || errno == EDQUOT ?
-							  JET_errDiskFull : JET_errDiskIO, errno, 0);
+	error = flusher_error(flusher);
+	if (error == 0 && syncfs(target->directory) != 0)
+		error = errno;
+	if (error != 0)
+		return job_fail_write(job, error == ENOSPC || error == EDQUOT ?
+							  JET_errDiskFull : JET_errDiskIO, error, 0);
 	return job_finish(job);
 }
 
