@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #include "libpq/libpq-be.h"
 #include "libpq/libpq.h"
@@ -24,6 +25,9 @@
 
 /* Messages of so many bytes go past libpq's buffer. */
 #define LARGE_MESSAGE	(64 * 1024)
+
+/* A message's type and length. */
+#define HEADER_LENGTH	5
 
 /* A socket that takes a few frames at once spares both sides some waits. */
 #define SOCKET_BUFFER	(1024 * 1024)
@@ -54,11 +58,43 @@ write_all(const char *bytes, size_t length)
 	}
 }
 
+static bool
+is_encrypted(const Port *port)
+{
+#ifdef ENABLE_GSS
+	if (port->gss != NULL && port->gss->enc)
+		return true;
+#endif
+	return port->ssl_in_use;
+}
+
+/*
+ * As much of header and bytes as the socket takes now, in one call: a client
+ * that is sent the header alone is woken for it alone.  Encryption has its own
+ * ways; what is wrong with the connection shows when the rest is written.
+ */
+static size_t
+send_together(const char *header, const char *bytes, size_t length)
+{
+	struct iovec parts[] = {
+		{unconstify(char *, header), HEADER_LENGTH},
+		{unconstify(char *, bytes), length},
+	};
+	struct msghdr message = {.msg_iov = parts,.msg_iovlen = lengthof(parts)};
+	ssize_t		sent;
+
+	if (is_encrypted(MyProcPort))
+		return 0;
+	sent = sendmsg(MyProcPort->sock, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+	return sent < 0 ? 0 : (size_t) sent;
+}
+
 void
 message_send(char type, const char *bytes, size_t length)
 {
-	char		header[5];
+	char		header[HEADER_LENGTH];
 	uint32		n = pg_hton32((uint32) length + 4);
+	size_t		sent;
 
 	if (pq_flush() != 0)
 		ereport(FATAL,
@@ -66,8 +102,13 @@ message_send(char type, const char *bytes, size_t length)
 				 errmsg("connection to client lost")));
 	header[0] = type;
 	memcpy(header + 1, &n, sizeof(n));
-	write_all(header, sizeof(header));
-	write_all(bytes, length);
+	sent = send_together(header, bytes, length);
+	if (sent < HEADER_LENGTH)
+	{
+		write_all(header + sent, HEADER_LENGTH - sent);
+		sent = HEADER_LENGTH;
+	}
+	write_all(bytes + sent - HEADER_LENGTH, length + HEADER_LENGTH - sent);
 }
 
 static int
