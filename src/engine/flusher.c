@@ -17,7 +17,7 @@
 #include "job.h"
 #include "thread.h"
 
-/* A stop may have to wait until so much is on disk. */
+/* Small enough that little is left to do when the backup is complete. */
 #define FLUSH_AFTER (32 * 1024 * 1024)
 
 struct Flusher
@@ -25,8 +25,10 @@ struct Flusher
 	Engine	   *engine;
 	pthread_t	thread;
 	_Atomic uint64_t unflushed;
-	_Atomic bool busy;			/* who sets it may set fd */
-	_Atomic int error;
+	_Atomic bool busy;			/* who sets it may set fd and flushing */
+	_Atomic uint64_t backup;	/* how many backups have begun */
+	_Atomic uint64_t flushing;	/* the backup whose file it is */
+	_Atomic int error;			/* of this backup */
 
 	pthread_mutex_t mutex;
 	pthread_cond_t work;		/* fd or shutdown was set */
@@ -38,11 +40,17 @@ struct Flusher
 	bool		has_ended;
 };
 
+static bool
+is_of_this_backup(Flusher *flusher)
+{
+	return atomic_load(&flusher->flushing) == atomic_load(&flusher->backup);
+}
+
 /* Flush a file, and be free for the next. */
 static void
 flush(Flusher *flusher, int fd)
 {
-	if (fdatasync(fd) != 0)
+	if (fdatasync(fd) != 0 && is_of_this_backup(flusher))
 		atomic_store(&flusher->error, errno);
 	close(fd);
 	atomic_store(&flusher->busy, false);
@@ -144,6 +152,7 @@ flusher_note(Flusher *flusher, int fd, uint64_t bytes)
 		return;
 	}
 	atomic_store(&flusher->unflushed, 0);
+	atomic_store(&flusher->flushing, atomic_load(&flusher->backup));
 	pthread_mutex_lock(&flusher->mutex);
 	flusher->fd = mine;
 	pthread_cond_signal(&flusher->work);
@@ -153,7 +162,7 @@ flusher_note(Flusher *flusher, int fd, uint64_t bytes)
 bool
 flusher_is_busy(Flusher *flusher)
 {
-	return atomic_load(&flusher->busy);
+	return atomic_load(&flusher->busy) && is_of_this_backup(flusher);
 }
 
 int
@@ -163,8 +172,9 @@ flusher_error(Flusher *flusher)
 }
 
 void
-flusher_reset(Flusher *flusher)
+flusher_begin(Flusher *flusher)
 {
+	atomic_fetch_add(&flusher->backup, 1);
 	atomic_store(&flusher->unflushed, 0);
 	atomic_store(&flusher->error, 0);
 }

@@ -37,16 +37,25 @@ extern bool flusher_end(Flusher *flusher, const struct timespec *until);
  */
 extern void flusher_note(Flusher *flusher, int fd, uint64_t bytes);
 
-/* Something waits to be flushed, or is; its end notifies the owner. */
+/*
+ * Something of this backup waits to be flushed, or is; its end notifies the
+ * owner.
+ */
 extern bool flusher_is_busy(Flusher *flusher);
 
-/* An errno, when a flush has failed since the reset; otherwise 0. */
+/* An errno, when a flush of this backup has failed; otherwise 0. */
 extern int	flusher_error(Flusher *flusher);
 
-/* Owner, before a backup: forget what was. */
-extern void flusher_reset(Flusher *flusher);
+/*
+ * Owner, before a backup.  One that was stopped may still be flushed, by a
+ * disk that is slow or gone: that is no business of this one.
+ */
+extern void flusher_begin(Flusher *flusher);
 
-/* Owner: do not begin what waits. */
+/*
+ * Owner: do not begin what waits.  What is under way goes on; a stop need not
+ * wait for it, as it reads nothing of the cluster.
+ */
 extern void flusher_cancel(Flusher *flusher);
 
 #endif							/* ESE_FLUSHER_H */

@@ -53,7 +53,7 @@ struct Engine
 	uint32_t	findings_in;	/* counters, modulo MAX_FINDINGS */
 	uint32_t	findings_out;
 
-	Flusher    *flusher;		/* NULL while starting or closing */
+	Flusher    *flusher;		/* NULL when it could not be started */
 	int			nthreads;
 	pthread_t	threads[ENG_MAX_THREADS];
 	int			njobs;
@@ -405,7 +405,7 @@ eng_begin(Engine *engine, uint64_t start_lsn, DigestKind digest)
 	atomic_store(&engine->shared.start_lsn, start_lsn);
 	engine->shared.digest_kind = digest;
 	atomic_store(&engine->shared.bytes_read, 0);
-	flusher_reset(engine->flusher);
+	flusher_begin(engine->flusher);
 	atomic_store(&engine->shared.stopping, false);
 }
 
@@ -435,8 +435,7 @@ eng_running(Engine *engine)
 	pthread_mutex_lock(&engine->mutex);
 	running = engine->running;
 	pthread_mutex_unlock(&engine->mutex);
-	/* in this order: a job that runs may make the flusher busy */
-	return running + flusher_is_busy(engine->flusher);
+	return running;
 }
 
 void
