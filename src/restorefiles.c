@@ -382,6 +382,9 @@ restore_pump_jobs(Worker *worker, Restore *restore)
 		if (!atomic_load(&place->ring.finished) || !eng_job_idle(place->job))
 		{
 			running = true;
+			/* a sync parks while something is being flushed */
+			if (!atomic_load(&place->ring.finished))
+				eng_job_start(place->job);
 			continue;
 		}
 		if (place->writer != NULL && !check_members(worker, place))

@@ -33,7 +33,11 @@ extern void eng_writer_free(EngWriter *writer);
 extern bool eng_job_open_writer(EngJob *job, EngRing *ring,
 								EngWriter *writer);
 
-/* Bind a job to making everything durable that the target's disk holds. */
+/*
+ * Bind a job to making everything durable that the target's disk holds.  It
+ * parks while a flush is under way, whose end notifies the owner, who starts
+ * it again.
+ */
 extern bool eng_job_open_sync(EngJob *job, EngRing *ring,
 							  const EngTarget *target);
 
