@@ -89,7 +89,10 @@ sub read_all
 			}
 			else
 			{
-				when_free("SELECT ese_close_file_instance($id, $handle)");
+				# to close it would say that it was received, should the server
+				# have sent all of it: give everything of it back instead
+				my ($new) = when_free("SELECT new_handle FROM ese_resume_stream_instance($id, $handle, 0)");
+				EseClient::value($dbh, "SELECT ese_close_file_instance($id, $new)");
 				# what was resumed before, counts
 				if ($base > 0) { truncate($file, $base) or die; push @files, $file; }
 				else { unlink($file); }
@@ -148,6 +151,9 @@ pass('the server has sent everything, the client stands still');
 kill('KILL', $pid);
 waitpid($pid, 0);
 is($dbh->selectrow_array('SELECT files_total - files_done FROM ese_backup_progress'), $left, 'the files of that stream do not count');
+my ($again) = when_free("SELECT new_handle FROM ese_resume_stream_instance($id, $rest, 0)");
+EseClient::value($dbh, "SELECT ese_close_file_instance($id, $again)");
+is($dbh->selectrow_array('SELECT files_total - files_done FROM ese_backup_progress'), $left, 'nor when all of it is given back');
 is(EseClient::value($dbh, "SELECT ese_end_external_backup_instance($id)"), -800, 'nor does End think so');
 nothing_held($node, 'a frozen client');
 
