@@ -228,18 +228,28 @@ sub take_backup
 	return EseClient::backup(dsn($node), $id, $directory, sessions => 2, %$way, %options);
 }
 
+# The processes of a server that was started in this directory.
+sub processes_in
+{
+	my ($directory) = @_;
+	return grep { (readlink("/proc/$_/cwd") // '') eq $directory } map { m{(\d+)} } glob('/proc/[0-9]*');
+}
+
 # Kill a whole server, an instance's worker first, and wait until the last of
-# its processes has gone.
+# its processes has gone.  They go by themselves when the postmaster has died,
+# but for one that waits for a lock which a killed process held: PostgreSQL
+# lets it wait for ever.
 sub kill_server
 {
 	my ($node, $worker) = @_;
 	my $postmaster = $node->{_pid};
 	kill('KILL', $worker, $postmaster);
 	$node->{_pid} = undef;
-	my $data = $node->data_dir;
-	for (1 .. 300)
+	for my $tenth (1 .. 300)
 	{
-		return if !kill(0, $postmaster) && !grep { (readlink($_) // '') eq $data } glob('/proc/[0-9]*/cwd');
+		my @left = processes_in($node->data_dir);
+		return if !@left && !kill(0, $postmaster);
+		kill('KILL', @left) if $tenth > 20;
 		Time::HiRes::usleep(100_000);
 	}
 	die 'processes of the server are left';
