@@ -57,6 +57,7 @@ OBJS = \
 	src/param.o \
 	src/privateserver.o \
 	src/reader.o \
+	src/receipt.o \
 	src/registry.o \
 	src/report.o \
 	src/restore.o \

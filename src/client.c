@@ -26,6 +26,7 @@
 #include "filelist.h"
 #include "filename.h"
 #include "instance.h"
+#include "receipt.h"
 #include "report.h"
 
 PGDLLEXPORT Datum ese_begin_external_backup_instance(PG_FUNCTION_ARGS);
@@ -341,6 +342,7 @@ ese_close_file_instance(PG_FUNCTION_ARGS)
 		refuse_parameter("the handle is null");
 	request.handle = PG_GETARG_INT32(1);
 	client_describe(&request.client);
+	receipt_await(instance, request.handle);
 	call_execute(instance, &request, &answer, NULL);
 	PG_RETURN_INT32(JET_errSuccess);
 }

@@ -21,6 +21,7 @@
 #include "engine/page.h"
 #include "finding.h"
 #include "frame.h"
+#include "receipt.h"
 #include "testpoint.h"
 
 /* The engine holds at most so many. */
@@ -263,6 +264,7 @@ openfile_take_handle(Worker *worker, Call *call, OpenFile *place,
 			sizeof(handle->opened_by));
 	handle->opened_at = GetCurrentTimestamp();
 	pg_atomic_write_u64(&handle->last_read_at, 0);
+	receipt_forget(handle);
 
 	place->handle = handle;
 	place->entry = NULL;
@@ -492,6 +494,20 @@ finish_file(Worker *worker, OpenFile *file)
 	LWLockRelease(instance_lock(worker->instance));
 }
 
+/* Did its client die before it had all that was sent?  Then it is told so. */
+static bool
+is_lost(OpenFile *file)
+{
+	if (!receipt_is_lost(file->handle))
+		return false;
+	if (file->closing != NULL)
+		answer_warning(&file->closing->answer, 0,
+					   "%s %d does not count as read: the session that read it ended without a sign that its client had received everything",
+					   file->stream != NULL ? "stream" : "the file of handle",
+					   file->closing->request.handle);
+	return true;
+}
+
 /* What reading has come to, once the job is idle and nobody reads. */
 static void
 settle_entry(Worker *worker, OpenFile *file)
@@ -513,6 +529,12 @@ settle_entry(Worker *worker, OpenFile *file)
 
 			finding_add(worker->instance, worker->backup->id, &page, 1);
 		}
+	}
+	else if (is_lost(file))
+	{
+		/* the position is not the client's */
+		entry->status = file->status_before;
+		drop_resume(entry);
 	}
 	else if (position == (uint64) entry->size)
 		finish_file(worker, file);
@@ -593,7 +615,7 @@ settle_stream(Worker *worker, OpenFile *file)
 		unreadable = intake->entry;
 	if (call != NULL && call->request.operation == OP_RESUME_STREAM)
 		limit = (uint64) call->request.number;
-	else if (call != NULL && streamfile_is_complete(file))
+	else if (call != NULL && !is_lost(file) && streamfile_is_complete(file))
 		limit = SETTLE_ALL;
 	return streamfile_settle(worker, intake, limit, unreadable);
 }

@@ -26,6 +26,7 @@
 #include "frame.h"
 #include "instance.h"
 #include "reader.h"
+#include "receipt.h"
 #include "report.h"
 #include "stop.h"
 #include "testpoint.h"
@@ -248,6 +249,8 @@ read_piece(Reading *reading, uint64 max_bytes, bool has_offset,
 	bytea	   *piece;
 
 	choose_piece(reading, max_bytes, has_offset, at_offset);
+	if (has_offset)
+		receipt_forget(reading->handle);
 	piece = palloc(VARHDRSZ + reading->length);
 	SET_VARSIZE(piece, VARHDRSZ + reading->length);
 	testpoint("read.claimed");
@@ -273,6 +276,7 @@ read_piece(Reading *reading, uint64 max_bytes, bool has_offset,
 void
 reader_enter(Reading *reading, FunctionCallInfo fcinfo)
 {
+	receipt_prepare();
 	reading->instance = instance_get_running(fcinfo, 0);
 	reading->stop_word = pg_atomic_read_u64(&reading->instance->stop_word);
 	stop_check(reading->instance, reading->stop_word);
@@ -317,6 +321,22 @@ reader_check_claim(Reading *reading, int32 number)
 }
 
 void
+reader_refuse_broken(Reading *reading, int32 number)
+{
+	bool		is_stream = reading->handle->is_stream;
+
+	if (!receipt_is_lost(reading->handle))
+		return;
+	ereport(ERROR,
+			(jet_errcode(JET_errInvalidParameter),
+			 errmsg("handle %d cannot be read on", number),
+			 jet_errdetail(JET_errInvalidParameter, "The session or statement that read it ended without a sign that its client had received everything."),
+			 is_stream ?
+			 errhint("Go on with ese_resume_stream_instance(), or close it and throw its bytes away.") :
+			 errhint("Say with at_offset what you have, or close it and read the file again.")));
+}
+
+void
 reader_touch(Reading *reading)
 {
 	TimestampTz now = GetCurrentTimestamp();
@@ -349,6 +369,8 @@ ese_read_file_instance(PG_FUNCTION_ARGS)
 		if (reading.handle->is_stream)
 			refuse_parameter("handle %d is that of a stream: use ese_read_stream_instance or ese_copy_stream",
 							 number);
+		if (!has_offset)
+			reader_refuse_broken(&reading, number);
 		piece = read_piece(&reading, max_bytes, has_offset, at_offset);
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(reader_release, PointerGetDatum(&reading));

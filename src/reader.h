@@ -38,6 +38,12 @@ extern void reader_check_size(int32 max_bytes);
 extern void reader_claim(Reading *reading, int32 number);
 extern void reader_check_claim(Reading *reading, int32 number);
 
+/*
+ * Refuse to go on with a handle whose client has not got what was sent: there
+ * would be a hole.
+ */
+extern void reader_refuse_broken(Reading *reading, int32 number);
+
 /* Give up the claim; a callback, so that it also runs when a session dies. */
 extern void reader_release(int code, Datum reading);
 

@@ -118,6 +118,7 @@ init_handles(void)
 		ese_handles[i].generation = (uint32) (seconds % generations);
 		pg_atomic_init_u32(&ese_handles[i].reader_proc_number, 0);
 		pg_atomic_init_u64(&ese_handles[i].last_read_at, 0);
+		pg_atomic_init_u64(&ese_handles[i].receipt, 0);
 	}
 }
 

@@ -139,6 +139,9 @@ typedef struct EseHandle
 	/* written by who holds the claim; whole words, so readable by anyone */
 	pg_atomic_uint32 reader_proc_number;
 	pg_atomic_uint64 last_read_at;
+
+	/* who owes the receipt for what was sent; see receipt.h */
+	pg_atomic_uint64 receipt;
 } EseHandle;
 
 typedef struct EseShared

@@ -28,6 +28,7 @@
 #include "instance.h"
 #include "message.h"
 #include "reader.h"
+#include "receipt.h"
 #include "report.h"
 #include "stop.h"
 #include "testpoint.h"
@@ -142,6 +143,7 @@ copy_next(Reading *reading, uint32 max_bytes)
 
 	/* whatever was copied counts only if nothing has ended it meanwhile */
 	stop_check(reading->instance, reading->stop_word);
+	receipt_expect(reading->instance, reading->handle, SEND_ROWS);
 	advance(reading, length);
 	return piece;
 }
@@ -161,6 +163,7 @@ read_row(FunctionCallInfo fcinfo, uint32 max_bytes)
 		reader_check_claim(&reading, number);
 		if (!reading.handle->is_stream)
 			refuse_parameter("handle %d is not that of a stream", number);
+		reader_refuse_broken(&reading, number);
 		piece = copy_next(&reading, max_bytes);
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(reader_release, PointerGetDatum(&reading));
@@ -285,6 +288,7 @@ copy_out(Reading *reading)
 	{
 		stop_check(reading->instance, reading->stop_word);
 		testpoint("copy.frame");
+		receipt_expect(reading->instance, reading->handle, SEND_COPY);
 		atomic_store(&reading->handle->ring.sending, length);
 		message_send('d', bytes, length);
 		stop_check(reading->instance, reading->stop_word);
@@ -323,6 +327,7 @@ ese_copy_stream(PG_FUNCTION_ARGS)
 	PG_ENSURE_ERROR_CLEANUP(reader_release, PointerGetDatum(&reading));
 	{
 		reader_check_claim(&reading, number);
+		reader_refuse_broken(&reading, number);
 		copy_out(&reading);
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(reader_release, PointerGetDatum(&reading));

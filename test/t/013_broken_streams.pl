@@ -1,5 +1,5 @@
-# Streams whose clients are killed at random, or frozen: what is resumed or
-# replaced, loses and repeats nothing.
+# Streams whose clients are killed at random: what is resumed or replaced,
+# loses and repeats nothing.
 use strict;
 use warnings;
 
@@ -89,10 +89,7 @@ sub read_all
 			}
 			else
 			{
-				# to close it would say that it was received, should the server
-				# have sent all of it: give everything of it back instead
-				my ($new) = when_free("SELECT new_handle FROM ese_resume_stream_instance($id, $handle, 0)");
-				EseClient::value($dbh, "SELECT ese_close_file_instance($id, $new)");
+				when_free("SELECT ese_close_file_instance($id, $handle)");
 				# what was resumed before, counts
 				if ($base > 0) { truncate($file, $base) or die; push @files, $file; }
 				else { unlink($file); }
@@ -129,32 +126,5 @@ for my $compression (qw(none lz4 zstd:1))
 	nothing_held($node, "$compression: nothing is held");
 }
 $dbh->do("SELECT ese_set_system_parameter($id, 'backup_compression', 'none')");
-
-# ---- a client that was frozen, and killed after the server had sent it all
-$dbh->do("SELECT ese_begin_external_backup_instance($id)");
-my $handle = EseClient::value($dbh, "SELECT ese_open_stream_instance($id)");
-my $bytes = 0;
-$bytes += length($_->[0]) for @{ $dbh->selectall_arrayref("SELECT ese_read_stream_instance($id, $handle)") };
-my ($rest) = $dbh->selectrow_array("SELECT new_handle FROM ese_resume_stream_instance($id, $handle, " . ($bytes - 200_000) . ')');
-my $left = $dbh->selectrow_array('SELECT files_total - files_done FROM ese_backup_progress');
-ok($left > 1, "$left files are to be read again");
-pipe(my $reader, my $writer) or die;
-my $pid = fork() // die;
-if ($pid == 0)
-{
-	# nobody reads from that pipe: psql stands still when it is full
-	open(STDOUT, '>&', $writer) or die;
-	exec('psql', '-XAtq', '-d', $connection, '-c', "CALL ese_copy_stream($id, $rest)");
-}
-wait_for($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE query = 'CALL ese_copy_stream($id, $rest)' AND state = 'idle'");
-pass('the server has sent everything, the client stands still');
-kill('KILL', $pid);
-waitpid($pid, 0);
-is($dbh->selectrow_array('SELECT files_total - files_done FROM ese_backup_progress'), $left, 'the files of that stream do not count');
-my ($again) = when_free("SELECT new_handle FROM ese_resume_stream_instance($id, $rest, 0)");
-EseClient::value($dbh, "SELECT ese_close_file_instance($id, $again)");
-is($dbh->selectrow_array('SELECT files_total - files_done FROM ese_backup_progress'), $left, 'nor when all of it is given back');
-is(EseClient::value($dbh, "SELECT ese_end_external_backup_instance($id)"), -800, 'nor does End think so');
-nothing_held($node, 'a frozen client');
 
 done_testing();
