@@ -6,10 +6,10 @@
  * That the kernel took the bytes proves nothing: a client can be killed while
  * they wait in a socket, or in its own memory.  What proves it is the
  * client's next message, or its goodbye (Terminate), for it sends neither
- * before it has read the answer (one that pipelines statements behind those
- * that read speaks too soon, and is believed).  Until then a receipt is "due"; it is
- * "lost" when the session ends in any other way, or when a statement that
- * had rows of a stream in hand fails before they were all sent.
+ * before it has read the answer.  (One that pipelines statements behind those
+ * that read speaks too soon, and is believed.)  Until then a receipt is
+ * "due"; it is "lost" when the session ends in any other way, or when a
+ * statement that had rows of a stream in hand fails before all were sent.
  *
  * A handle whose receipt is lost is read no further and does not count when
  * it is closed; ese_resume_stream_instance() takes the client's own count of
