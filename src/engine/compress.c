@@ -15,12 +15,16 @@
 #define FRAME_LENGTH		(256 * 1024)
 
 /*
- * From this level on zstd finds much more in longer frames, and is so slow
- * that it is given one in pieces.
+ * From this level on zstd is so slow that it is given a frame in pieces, so
+ * that a stop can come in between: of 64 KiB, of which it makes blocks of
+ * 128 KiB.
  */
-#define ZSTD_SLOW_LEVEL		10
-#define SLOW_FRAME_LENGTH	(1024 * 1024)
+#define ZSTD_SLOW_LEVEL		5
 #define SLOW_PIECE			(64 * 1024)
+
+/* And from this one on it finds much more in longer frames. */
+#define ZSTD_LONG_LEVEL		10
+#define LONG_FRAME_LENGTH	(1024 * 1024)
 
 struct Compressor
 {
@@ -109,16 +113,11 @@ compressor_free(Compressor *c)
 	free(c);
 }
 
-static bool
-is_slow(const Compression *how)
-{
-	return how->kind == COMPRESS_ZSTD && how->level >= ZSTD_SLOW_LEVEL;
-}
-
 size_t
 compress_frame_length(const Compression *how)
 {
-	return is_slow(how) ? SLOW_FRAME_LENGTH : FRAME_LENGTH;
+	return how->kind == COMPRESS_ZSTD && how->level >= ZSTD_LONG_LEVEL ?
+		LONG_FRAME_LENGTH : FRAME_LENGTH;
 }
 
 size_t
@@ -158,7 +157,7 @@ static bool
 frame_zstd(Compressor *c, const char *from, size_t length, char *to,
 		   size_t *made, bool (*go_on) (void *arg), void *arg)
 {
-	size_t		piece = is_slow(&c->how) ? SLOW_PIECE : length;
+	size_t		piece = c->how.level >= ZSTD_SLOW_LEVEL ? SLOW_PIECE : length;
 	ZSTD_inBuffer in = {from, 0, 0};
 	ZSTD_outBuffer out = {to, compressor_room(c), 0};
 	size_t		left;
