@@ -7,10 +7,13 @@
  */
 #include "postgres.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/file_perm.h"
+#include "storage/fd.h"
 
 #include "atomic.h"
 #include "engine/jet.h"
@@ -86,6 +89,41 @@ move(const char *path, const char *from, const char *to, TargetError *error)
 	return target_sync_directory(path, error);
 }
 
+/* Descriptor of P, which is locked; a worker writes one backup at a time. */
+static int	locked = -1;
+
+bool
+atomic_lock(const char *path, TargetError *error)
+{
+	int			fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return target_fail_errno(error, "open directory", path);
+	if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+	{
+		if (errno == EWOULDBLOCK)
+			(void) target_fail(error, JET_errFileAccessDenied,
+							   "another backup is being written to \"%s\"", path);
+		else
+			(void) target_fail_errno(error, "lock directory", path);
+		close(fd);
+		return false;
+	}
+	ReserveExternalFD();
+	locked = fd;
+	return true;
+}
+
+void
+atomic_unlock(void)
+{
+	if (locked < 0)
+		return;
+	close(locked);
+	locked = -1;
+	ReleaseExternalFD();
+}
+
 bool
 atomic_prepare(const char *path, bool *made, TargetError *error)
 {
@@ -96,8 +134,9 @@ atomic_prepare(const char *path, bool *made, TargetError *error)
 	*made = mkdir(path, pg_dir_create_mode) == 0;
 	if (!*made && errno != EEXIST)
 		return target_fail_errno(error, "create directory", path);
-	if (!check_ours(temp, error) || !check_ours(new, error) ||
-		!check_ours(old, error) || !remove_place(temp, error))
+	if (!atomic_lock(path, error) || !check_ours(temp, error) ||
+		!check_ours(new, error) || !check_ours(old, error) ||
+		!remove_place(temp, error))
 		return false;
 	if (!exists(new))
 		return true;

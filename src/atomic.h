@@ -9,6 +9,9 @@
  * removed.  So at every moment there is a complete backup, if there was one:
  * P/new, or else P/old.
  *
+ * While a backup is written, P is locked: two instances with the same P would
+ * remove each other's files.
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef ESE_ATOMIC_H
@@ -27,9 +30,18 @@ extern char *atomic_place(const char *path, const char *name);
 extern char *atomic_find(const char *path);
 
 /*
- * Before a backup: make P (*made), remove what was cut off, move the former
- * backup out of the way.  False and *error when P holds something else under these
- * names, or something fails.
+ * Lock P, which exists, until atomic_unlock() or the worker's death.  False
+ * and *error when another backup has it.
+ */
+extern bool atomic_lock(const char *path, TargetError *error);
+
+/* Does nothing when nothing is locked. */
+extern void atomic_unlock(void);
+
+/*
+ * Before a backup: make P (*made) and lock it, remove what was cut off, move
+ * the former backup out of the way.  False and *error when P holds something
+ * else under these names, or something fails.
  */
 extern bool atomic_prepare(const char *path, bool *made,
 						   TargetError *error);

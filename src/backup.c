@@ -582,6 +582,7 @@ backup_finish(Worker *worker, BackupOutcome outcome, int error,
 	backup_drop_slot(backup);
 	if (outcome == OUTCOME_COMPLETED && backup->atomic[0] != '\0')
 		atomic_remove_old(backup->atomic);
+	atomic_unlock();
 
 	/* who was not asked finds the stop at his next read, until a Begin */
 	backup_publish_end(instance, final.stop_cause == CAUSE_IDLE_TIMEOUT ?

@@ -300,8 +300,11 @@ take_up_target(Worker *worker, Request *request, TargetError *error)
 	if (request->grbit & JET_bitBackupAtomic)
 	{
 		char	   *new = atomic_place(request->path, ATOMIC_NEW);
-		char	   *found = atomic_find(request->path);
+		char	   *found;
 
+		if (!atomic_lock(request->path, error))
+			return false;
+		found = atomic_find(request->path);
 		if (strcmp(chain.location, new) == 0 && found != NULL)
 		{
 			strlcpy(chain.location, found, sizeof(chain.location));
@@ -344,6 +347,7 @@ refuse_native(Worker *worker, Call *call)
 	}
 	if (find_target(worker, &call->request, &error))
 		return false;
+	atomic_unlock();
 	answer_error(&call->answer, error.jet,
 				 "cannot write a backup to \"%s\"", call->request.path);
 	answer_detail(&call->answer, "%c%s.", pg_toupper((unsigned char) error.text[0]),

@@ -51,10 +51,14 @@ $dbh->do("SELECT ese_backup_instance($id, '$place', $full, false)");
 $node->wait_for_log(qr/waiting at test point "native.sync"/, $offset);
 is(content(), 'old temp', 'a new one is written to temp, the former one is old');
 command_ok([ 'pg_verifybackup', '-q', "$place/old" ], 'and complete');
+my $second = start_instance($node, 'second', circular_log => 'off');
+like(fails_with($dbh, 'J1032', "SELECT ese_backup_instance($second, '$place', $full)", 'another instance has to wait'), qr/Another backup is being written to "\Q$place\E"/, 'which is said');
+is(content(), 'old temp', 'and has changed nothing');
 set_test_points($node, '');
 $dbh->do("CALL ese_wait_backup($id)");
 wait_for($node, "SELECT count(*) = 0 FROM pg_ls_dir('$place') WHERE pg_ls_dir <> 'new'");
 is(content(), 'new', 'then it is new, and the former one is gone');
+$dbh->do("SELECT ese_drop_instance($second)") if $dbh->do("SELECT ese_term($second)");
 restores_to(2, 'it restores');
 
 # ---- incrementals
