@@ -198,7 +198,6 @@ receipt_await(EseInstance *instance, int32 number)
 {
 	EseHandle  *handle = frame_find_handle(instance, number);
 	TimestampTz begun = GetCurrentTimestamp();
-	uint64		stop_word = pg_atomic_read_u64(&instance->stop_word);
 	uint64		word;
 
 	if (handle == NULL)
@@ -210,7 +209,7 @@ receipt_await(EseInstance *instance, int32 number)
 		return;
 	}
 	while (is_awaited(handle, word) &&
-		   pg_atomic_read_u64(&instance->stop_word) == stop_word)
+		   (pg_atomic_read_u64(&instance->stop_word) & STOP_WORD_STOPPED) == 0)
 	{
 		long		left = GRACE_MS -
 			TimestampDifferenceMilliseconds(begun, GetCurrentTimestamp());
