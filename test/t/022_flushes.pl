@@ -57,7 +57,8 @@ for my $format (qw(plain tar))
 
 	start_to_sync("SELECT ese_backup_instance($id, '$work/stopped', 0, false)", 'native.sync');
 	$dbh->do("SELECT ese_stop_backup_instance($id)");
-	is(last_row($node, 'status'), 'aborted by server', "$format: a stop does not wait for it");
+	wait_for($node, "SELECT status = 'aborted by server' FROM ese_backup_history ORDER BY backup_id DESC LIMIT 1");
+	ok(-e "$gate.waiting", "$format: a stop does not wait for it");
 	ok(!-e "$work/stopped", 'and leaves nothing');
 	$dbh->do("SELECT ese_begin_external_backup_instance($id)");
 	is(EseClient::value($dbh, "SELECT ese_end_external_backup_instance($id, 2)"), 0, 'nor does the next backup');
