@@ -205,7 +205,8 @@ receipt_await(EseInstance *instance, int32 number)
 	word = pg_atomic_read_u64(&handle->receipt);
 	if (word == make_word(handle, (uint64) MyProcPid))
 	{
-		receipt_forget(handle);
+		/* without a claim: it may be another handle by now */
+		(void) pg_atomic_compare_exchange_u64(&handle->receipt, &word, 0);
 		return;
 	}
 	while (is_awaited(handle, word) &&

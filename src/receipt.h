@@ -46,8 +46,8 @@ extern void receipt_expect(EseInstance *instance, EseHandle *handle,
 						   SendKind kind);
 
 /*
- * Session: the client has named the number of bytes it has, so whatever was
- * due or lost does not matter any more.
+ * Holder of the claim: the client has named the number of bytes it has, so
+ * whatever was due or lost does not matter any more; or the handle is new.
  */
 extern void receipt_forget(EseHandle *handle);
 
