@@ -56,6 +56,7 @@ OBJS = \
 	src/openfile.o \
 	src/param.o \
 	src/privateserver.o \
+	src/privilege.o \
 	src/reader.o \
 	src/receipt.o \
 	src/registry.o \

@@ -3,8 +3,10 @@
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION ese" to load this file. \quit
 
--- No function that acts is executable by PUBLIC.  Who may read a backup also
--- needs the privileges of pg_read_server_files, REPLICATION or superuser.
+-- No function that acts is executable by PUBLIC.  The calls of a backup, from
+-- Begin to End, also need the privileges of pg_read_server_files, REPLICATION
+-- or superuser; what reads or writes paths of the server, those of
+-- pg_read_server_files and pg_write_server_files.
 CREATE FUNCTION ese_create_instance(
     name text,
     display_name text DEFAULT NULL,
@@ -452,7 +454,7 @@ GRANT SELECT ON ese_backup_handle TO PUBLIC;
 COMMENT ON VIEW ese_backup_handle IS 'open handles';
 COMMENT ON COLUMN ese_backup_handle.instance_id IS 'id of the instance';
 COMMENT ON COLUMN ese_backup_handle.backup_id IS 'id of the backup';
-COMMENT ON COLUMN ese_backup_handle.handle IS 'the handle';
+COMMENT ON COLUMN ese_backup_handle.handle IS 'the handle; null for who may not read backups';
 COMMENT ON COLUMN ese_backup_handle.kind IS 'file or stream';
 COMMENT ON COLUMN ese_backup_handle.file_name IS 'file, relative to the data directory';
 COMMENT ON COLUMN ese_backup_handle."position" IS 'bytes delivered';

@@ -47,11 +47,18 @@ answer_in_progress(EseInstance *instance, Answer *answer)
 	HistoryRow *row = &instance->backup.row;
 
 	answer_error(answer, JET_errBackupInProgress,
-				 "a backup of instance \"%s\" is already open",
-				 instance->name);
-	answer_detail(answer, "Backup %lld, label \"%s\", was begun by %s at %s.",
-				  (long long) row->backup_id, row->label, row->begun_by,
-				  timestamptz_to_str(row->started_at));
+				 "a %s of instance \"%s\" is already open",
+				 history_noun(row->kind), instance->name);
+	/* the label of a restore is a path */
+	if (row->kind == KIND_RESTORE)
+		answer_detail(answer, "Restore %lld was begun by %s at %s.",
+					  (long long) row->backup_id, row->begun_by,
+					  timestamptz_to_str(row->started_at));
+	else
+		answer_detail(answer, "%s %lld, label \"%s\", was begun by %s at %s.",
+					  row->kind == KIND_VERIFY ? "Verification" : "Backup",
+					  (long long) row->backup_id, row->label, row->begun_by,
+					  timestamptz_to_str(row->started_at));
 	if (row->location[0] != '\0')
 		answer_hint(answer, "It ends by itself; CALL ese_wait_backup(%d) waits for it.",
 					instance->id);
@@ -83,10 +90,9 @@ backup_refuse(Worker *worker, Call *call, ProtocolCall protocol_call)
 					 "%s cannot be called during a %s", protocol_call_name(protocol_call),
 					 status->row.kind <= KIND_DIFFERENTIAL ? "native backup" :
 					 history_noun(status->row.kind));
-		answer_detail(answer, "The %s %lld of instance \"%s\" in \"%s\" is not over.",
+		answer_detail(answer, "The %s %lld of instance \"%s\" is not over.",
 					  history_noun(status->row.kind),
-					  (long long) status->row.backup_id, instance->name,
-					  status->row.location);
+					  (long long) status->row.backup_id, instance->name);
 		answer_hint(answer, "It ends by itself; CALL ese_wait_backup(%d) waits for it, ese_stop_backup_instance(%d) stops it.",
 					instance->id, instance->id);
 		return true;

@@ -20,6 +20,7 @@
 #include "compat.h"
 #include "engine/jet.h"
 #include "frame.h"
+#include "privilege.h"
 #include "report.h"
 #include "shared.h"
 #include "stop.h"
@@ -184,7 +185,8 @@ check_worker(EseInstance *instance, TimestampTz *since)
 				(jet_errcode(JET_errInstanceUnavailable),
 				 errmsg("the worker of instance \"%s\" is not running",
 						instance->name),
-				 jet_errdetail(JET_errInstanceUnavailable, instance->failure),
+				 jet_errdetail(JET_errInstanceUnavailable,
+							   privilege_to_monitor() ? instance->failure : NULL),
 				 errhint("The server log says why it ended; it is started again every second.")));
 }
 

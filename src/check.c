@@ -11,18 +11,17 @@
 
 #include "access/xlog.h"
 #include "access/xlogrecovery.h"
-#include "catalog/pg_authid.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "replication/slot.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
 #include "chain.h"
 #include "instance.h"
+#include "privilege.h"
 
 PGDLLEXPORT Datum ese_check_instance(PG_FUNCTION_ARGS);
 
@@ -77,15 +76,12 @@ check_replication_slots(EseInstance *instance, StringInfo detail)
 static bool
 check_rights(EseInstance *instance, StringInfo detail)
 {
-	Oid			role = GetUserId();
-	bool		reads = superuser() || has_rolreplication(role) ||
-		has_privs_of_role(role, ROLE_PG_READ_SERVER_FILES);
-	bool		writes = superuser() ||
-		has_privs_of_role(role, ROLE_PG_WRITE_SERVER_FILES);
+	bool		reads = privilege_to_read();
 
 	appendStringInfo(detail, "Role \"%s\" may %sread backups and may %shave the server write them.",
-					 GetUserNameFromId(role, false), reads ? "" : "not ",
-					 writes ? "" : "not ");
+					 GetUserNameFromId(GetUserId(), false),
+					 reads ? "" : "not ",
+					 privilege_to_write_files() ? "" : "not ");
 	return reads;
 }
 

@@ -8,13 +8,11 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "catalog/pg_authid.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/portal.h"
@@ -26,6 +24,7 @@
 #include "filelist.h"
 #include "filename.h"
 #include "instance.h"
+#include "privilege.h"
 #include "receipt.h"
 #include "report.h"
 
@@ -48,20 +47,6 @@ PG_FUNCTION_INFO_V1(ese_get_log_info_instance);
 PG_FUNCTION_INFO_V1(ese_get_truncate_log_info_instance);
 PG_FUNCTION_INFO_V1(ese_truncate_log_instance);
 PG_FUNCTION_INFO_V1(ese_end_external_backup_instance);
-
-void
-client_check_read_privilege(void)
-{
-	Oid			role = GetUserId();
-
-	if (!superuser() && !has_rolreplication(role) &&
-		!has_privs_of_role(role, ROLE_PG_READ_SERVER_FILES))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied to read a backup"),
-				 errdetail("A backup holds the contents of all databases."),
-				 errhint("Grant pg_read_server_files to the role, or give it the REPLICATION attribute.")));
-}
 
 bool
 client_leave_snapshot(FunctionCallInfo fcinfo)
@@ -110,7 +95,7 @@ ese_begin_external_backup_instance(PG_FUNCTION_ARGS)
 	Request		request = {.operation = OP_BEGIN};
 	Answer		answer;
 
-	client_check_read_privilege();
+	privilege_check_read();
 	if (PG_ARGISNULL(1))
 		refuse_parameter("the options are null");
 	request.grbit = PG_GETARG_INT32(1);
@@ -215,7 +200,7 @@ return_list(FunctionCallInfo fcinfo, CallOperation operation,
 	Answer		answer;
 	char	   *page = NULL;
 
-	client_check_read_privilege();
+	privilege_check_read();
 	InitMaterializedSRF(fcinfo, 0);
 	client_describe(&request.client);
 	request.backup = client_backup_argument(fcinfo, 1);
@@ -267,6 +252,7 @@ ese_truncate_log_instance(PG_FUNCTION_ARGS)
 	Request		request = {.operation = OP_TRUNCATE_LOG};
 	Answer		answer;
 
+	privilege_check_read();
 	request.backup = client_backup_argument(fcinfo, 1);
 	client_describe(&request.client);
 	call_execute(instance, &request, &answer, NULL);
@@ -318,7 +304,7 @@ ese_open_file_instance(PG_FUNCTION_ARGS)
 	Request		request = {.operation = OP_OPEN_FILE};
 	Answer		answer;
 
-	client_check_read_privilege();
+	privilege_check_read();
 	set_file_name(&request, fcinfo, 1);
 	if (PG_ARGISNULL(2) || PG_GETARG_INT64(2) < 0)
 		refuse_parameter("start_offset must be 0 or more");
@@ -338,6 +324,7 @@ ese_close_file_instance(PG_FUNCTION_ARGS)
 	Request		request = {.operation = OP_CLOSE_FILE};
 	Answer		answer;
 
+	privilege_check_read();
 	if (PG_ARGISNULL(1))
 		refuse_parameter("the handle is null");
 	request.handle = PG_GETARG_INT32(1);
@@ -355,6 +342,7 @@ ese_end_external_backup_instance(PG_FUNCTION_ARGS)
 	Request		request = {.operation = OP_END};
 	Answer		answer;
 
+	privilege_check_read();
 	if (PG_ARGISNULL(1))
 		refuse_parameter("the options are null");
 	request.grbit = PG_GETARG_INT32(1);

@@ -11,12 +11,6 @@
 #include "call.h"
 
 /*
- * Whoever reads a backup reads everything: EXECUTE on the function is not
- * enough.
- */
-extern void client_check_read_privilege(void);
-
-/*
  * In a CALL outside a transaction block: give up the snapshot, which would
  * hold back VACUUM for as long as the call takes.  False elsewhere.
  */

@@ -10,7 +10,7 @@
  *	client, reader, stop,		what sessions do: the SQL functions
  *	streamreader, waiter,
  *	restoreclient, message,
- *	check
+ *	check, privilege
  *	worker, begin, backup,		what the worker of an instance does
  *	guard, filelist, openfile,
  *	streamfile, loglist,

@@ -25,6 +25,7 @@
 #include "engine/relfile.h"
 #include "frame.h"
 #include "instance.h"
+#include "privilege.h"
 #include "reader.h"
 #include "receipt.h"
 #include "report.h"
@@ -278,6 +279,7 @@ reader_enter(Reading *reading, FunctionCallInfo fcinfo)
 {
 	receipt_prepare();
 	reading->instance = instance_get_running(fcinfo, 0);
+	privilege_check_read();
 	reading->stop_word = pg_atomic_read_u64(&reading->instance->stop_word);
 	stop_check(reading->instance, reading->stop_word);
 	if (PG_ARGISNULL(1))

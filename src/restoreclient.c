@@ -19,6 +19,7 @@
 #include "client.h"
 #include "engine/jet.h"
 #include "instance.h"
+#include "privilege.h"
 #include "report.h"
 #include "restore.h"
 #include "waiter.h"
@@ -139,8 +140,8 @@ ese_restore_instance(PG_FUNCTION_ARGS)
 	EseInstance *instance = instance_get_running(fcinfo, 0);
 	Request		request = {.operation = OP_RESTORE};
 
-	client_check_read_privilege();
-	waiter_check_write_privilege();
+	privilege_check_read_files();
+	privilege_check_write_files();
 	strlcpy(request.text, waiter_path_argument(fcinfo, 1), sizeof(request.text));
 	strlcpy(request.path, waiter_path_argument(fcinfo, 2), sizeof(request.path));
 	set_target(&request, fcinfo);
@@ -158,8 +159,8 @@ ese_verify_backup(PG_FUNCTION_ARGS)
 	Request		request = {.operation = OP_VERIFY};
 	char	   *depth;
 
-	client_check_read_privilege();
-	waiter_check_write_privilege();
+	privilege_check_read_files();
+	privilege_check_write_files();
 	strlcpy(request.path, waiter_path_argument(fcinfo, 1), sizeof(request.path));
 	if (PG_ARGISNULL(2))
 		refuse_parameter("the depth is null");

@@ -19,6 +19,7 @@
 #include "compat.h"
 #include "engine/jet.h"
 #include "instance.h"
+#include "privilege.h"
 #include "report.h"
 #include "stop.h"
 #include "worker.h"
@@ -131,9 +132,13 @@ describe_end(EseInstance *instance, int64 backup)
 	if (!history_find(instance->id, backup, &row))
 		return psprintf("Backup %lld is not in the history of this instance.",
 						(long long) backup);
-	return psprintf("Backup %lld of this instance has status \"%s\"%s%s.",
+	/* file names are nothing for who may stop backups and no more */
+	if (row.reason[0] == '\0' || !privilege_to_see(row.begun_by_oid))
+		return psprintf("Backup %lld of this instance has status \"%s\".",
+						(long long) backup, history_status_name(row.status));
+	return psprintf("Backup %lld of this instance has status \"%s\": %s.",
 					(long long) backup, history_status_name(row.status),
-					row.reason[0] ? ": " : "", row.reason);
+					row.reason);
 }
 
 void

@@ -27,6 +27,7 @@
 #include "engine/jet.h"
 #include "instance.h"
 #include "message.h"
+#include "privilege.h"
 #include "reader.h"
 #include "receipt.h"
 #include "report.h"
@@ -52,7 +53,7 @@ ese_open_stream_instance(PG_FUNCTION_ARGS)
 	Request		request = {.operation = OP_OPEN_STREAM};
 	Answer		answer;
 
-	client_check_read_privilege();
+	privilege_check_read();
 	request.backup = client_backup_argument(fcinfo, 1);
 	client_describe(&request.client);
 	call_execute(instance, &request, &answer, NULL);
@@ -70,7 +71,7 @@ ese_resume_stream_instance(PG_FUNCTION_ARGS)
 	Request		request = {.operation = OP_RESUME_STREAM};
 	Answer		answer;
 
-	client_check_read_privilege();
+	privilege_check_read();
 	if (PG_ARGISNULL(1))
 		refuse_parameter("the handle is null");
 	if (PG_ARGISNULL(2) || PG_GETARG_INT64(2) < 0)

@@ -4,7 +4,8 @@
  *	  The rows behind the views.
  *
  * Paths, file names, reasons and client columns are NULL for a reader who
- * has neither pg_monitor nor begun the backup.
+ * has neither pg_monitor nor begun the backup; the numbers of handles for one
+ * who may not read backups either.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,11 +13,8 @@
 
 #include "access/xlog.h"
 #include "access/xlogrecovery.h"
-#include "catalog/pg_authid.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
@@ -28,6 +26,7 @@
 #include "filename.h"
 #include "finding.h"
 #include "instance.h"
+#include "privilege.h"
 #include "registry.h"
 #include "report.h"
 
@@ -106,6 +105,13 @@ add_private_text(Row *row, const char *text, bool allowed)
 	add_text(row, allowed ? text : NULL);
 }
 
+/* The label of a restore is a path. */
+static void
+add_label(Row *row, const HistoryRow *h, bool allowed)
+{
+	add_private_text(row, h->label, allowed || h->kind != KIND_RESTORE);
+}
+
 /* NULL for 0, here and below. */
 static void
 add_time(Row *row, int64 time)
@@ -150,19 +156,6 @@ begin_rows(Row *row, FunctionCallInfo fcinfo)
 	InitMaterializedSRF(fcinfo, 0);
 	row->rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	row->column = 0;
-}
-
-static bool
-is_monitor(void)
-{
-	return superuser() || has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
-}
-
-/* May the current user see what is private about a backup begun by this role? */
-static bool
-may_see(int64 begun_by)
-{
-	return begun_by == GetUserId() || is_monitor();
 }
 
 /* A copy of one slot, consistent in itself; false when it is free. */
@@ -271,9 +264,9 @@ ese_instance_rows(PG_FUNCTION_ARGS)
 			add_int64(&row, chain.backup_id);
 		else
 			add_null(&row);
-		add_private_text(&row, chain.location, is_monitor());
+		add_private_text(&row, chain.location, privilege_to_monitor());
 		add_text(&row, chain_state_name(chain.state));
-		add_private_text(&row, copy->failure, is_monitor());
+		add_private_text(&row, copy->failure, privilege_to_monitor());
 		put_row(&row);
 		pfree(history);
 	}
@@ -342,12 +335,12 @@ ese_backup_progress_rows(PG_FUNCTION_ARGS)
 
 		if (!copy_instance(i, copy) || status->protocol.phase == PHASE_NONE)
 			continue;
-		allowed = may_see(h->begun_by_oid);
+		allowed = privilege_to_see(h->begun_by_oid);
 		add_int32(&row, copy->id);
 		add_text(&row, copy->name);
 		add_int64(&row, h->backup_id);
 		add_text(&row, history_kind_name(h->kind));
-		add_text(&row, h->label);
+		add_label(&row, h, allowed);
 		add_text(&row, protocol_phase_name(status->protocol.phase));
 		add_bool(&row, status->protocol.stopped);
 		add_text(&row, h->begun_by);
@@ -377,6 +370,7 @@ Datum
 ese_backup_handle_rows(PG_FUNCTION_ARGS)
 {
 	EseHandle  *copy = palloc(sizeof(EseHandle));
+	bool		reads = privilege_to_read();
 	Row			row;
 
 	begin_rows(&row, fcinfo);
@@ -392,10 +386,13 @@ ese_backup_handle_rows(PG_FUNCTION_ARGS)
 			atomic_load(&copy->ring.ident) == 0)
 			continue;
 		instance = registry_find(copy->instance_id);
-		allowed = instance != NULL && may_see(instance->backup.row.begun_by_oid);
+		allowed = instance != NULL && privilege_to_see(instance->backup.row.begun_by_oid);
 		add_int32(&row, copy->instance_id);
 		add_int64(&row, copy->backup_id);
-		add_int32(&row, (int32) atomic_load(&copy->ring.ident));
+		if (allowed || reads)
+			add_int32(&row, (int32) atomic_load(&copy->ring.ident));
+		else
+			add_null(&row);
 		add_text(&row, copy->is_stream ? "stream" : "file");
 		add_private_text(&row, filename_show(copy->file_name), allowed);
 		add_int64(&row, (int64) atomic_load(&copy->ring.position));
@@ -429,13 +426,13 @@ add_latency(Row *row, const HistoryRow *h)
 static void
 put_history_row(Row *row, const HistoryRow *h)
 {
-	bool		allowed = may_see(h->begun_by_oid);
+	bool		allowed = privilege_to_see(h->begun_by_oid);
 	bool		running = h->status == OUTCOME_RUNNING;
 
 	add_int64(row, h->backup_id);
 	add_int32(row, (int32) h->instance_id);
 	add_text(row, h->name);
-	add_text(row, h->label);
+	add_label(row, h, allowed);
 	add_text(row, history_kind_name(h->kind));
 	add_text(row, history_status_name(h->status));
 	add_text(row, history_cause_name(h->stop_cause));
@@ -506,7 +503,7 @@ Datum
 ese_checksum_failure_rows(PG_FUNCTION_ARGS)
 {
 	EseInstance *copy = palloc(sizeof(EseInstance));
-	bool		allowed = is_monitor();
+	bool		allowed = privilege_to_monitor();
 	Row			row;
 
 	begin_rows(&row, fcinfo);

@@ -11,10 +11,8 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_authid.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -23,6 +21,7 @@
 #include "compat.h"
 #include "engine/jet.h"
 #include "instance.h"
+#include "privilege.h"
 #include "report.h"
 #include "stop.h"
 #include "waiter.h"
@@ -35,17 +34,6 @@ PGDLLEXPORT Datum ese_wait_backup(PG_FUNCTION_ARGS);
 
 PG_FUNCTION_INFO_V1(ese_backup_instance);
 PG_FUNCTION_INFO_V1(ese_wait_backup);
-
-void
-waiter_check_write_privilege(void)
-{
-	if (!superuser() &&
-		!has_privs_of_role(GetUserId(), ROLE_PG_WRITE_SERVER_FILES))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied to write files on the server"),
-				 errhint("Grant pg_write_server_files to the role.")));
-}
 
 static void
 refuse_path(const char *path, const char *why)
@@ -159,6 +147,7 @@ static void
 report_end(EseInstance *instance, int64 backup)
 {
 	HistoryRow	row;
+	bool		allowed;
 	int			error;
 
 	if (!history_find(instance->id, backup, &row))
@@ -166,15 +155,16 @@ report_end(EseInstance *instance, int64 backup)
 	error = (int) row.error_number;
 	if (error == JET_errSuccess)
 		return;
+	allowed = privilege_to_see(row.begun_by_oid);
 	ereport(ERROR,
 			(jet_errcode(error),
 			 errmsg(row.kind > KIND_DIFFERENTIAL ?
 					"%s %lld of instance \"%s\" has failed: %s" :
 					"%s %lld of instance \"%s\" is not usable: %s",
 					history_noun(row.kind), (long long) backup, instance->name,
-					row.reason[0] ? row.reason : history_status_name(row.status)),
+					allowed && row.reason[0] ? row.reason : history_status_name(row.status)),
 			 jet_errdetail(error, NULL),
-			 error == JET_errReadVerifyFailure && row.location[0] != '\0' &&
+			 allowed && error == JET_errReadVerifyFailure && row.location[0] != '\0' &&
 			 row.kind <= KIND_DIFFERENTIAL ?
 			 errhint("The copy was kept in \"%s\"; the view ese_checksum_failure lists the damaged pages.",
 					 row.location) : 0));
@@ -200,8 +190,8 @@ ese_backup_instance(PG_FUNCTION_ARGS)
 	EseInstance *instance = instance_get_running(fcinfo, 0);
 	Request		request = {.operation = OP_BACKUP};
 
-	client_check_read_privilege();
-	waiter_check_write_privilege();
+	privilege_check_read();
+	privilege_check_write_files();
 	strlcpy(request.path, waiter_path_argument(fcinfo, 1),
 			sizeof(request.path));
 	if (PG_ARGISNULL(2))

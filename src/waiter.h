@@ -12,9 +12,6 @@
 
 #include "shared.h"
 
-/* Whoever has the server write files may overwrite what it trusts. */
-extern void waiter_check_write_privilege(void);
-
 /* A path of the server: absolute, canonical, and not too long. */
 extern char *waiter_path(char *path);
 extern char *waiter_path_argument(FunctionCallInfo fcinfo, int arg);

@@ -8,7 +8,7 @@ use EseTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_node('main');
+my $node = new_node('main', conf => "max_connections = 30\n");
 my $id = start_instance($node, 'main');
 my $readme = slurp_file('README.md');
 my %blocks;
@@ -59,13 +59,124 @@ is(error_of($stopper, "SELECT ese_end_external_backup_instance($id)"), '42501', 
 is(EseClient::value($nobody, 'SELECT count(reason) FROM ese_backup_history'), 0, 'reasons are hidden as well');
 is(error_of($operator, "SELECT ese_end_external_backup_instance($id)"), '00000', 'the operator ends');
 
-# ---- EXECUTE alone is not enough to read
-$node->safe_psql('postgres', 'GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO nobody');
-is(error_of($nobody, "SELECT $_"), '42501', "without the privilege to read files: $_")
-  for ("ese_begin_external_backup_instance($id)", "ese_get_attach_info_instance($id)", "ese_open_file_instance($id, 'PG_VERSION')", "ese_get_log_info_instance($id)");
-$node->safe_psql('postgres', 'ALTER ROLE nobody REPLICATION');
-is(error_of($nobody, "SELECT ese_begin_external_backup_instance($id)"), '00000', 'REPLICATION is enough');
-is(error_of($nobody, "SELECT ese_end_external_backup_instance($id, 2)"), '00000', 'End');
+# ---- every function, for every kind of role: what its EXECUTE needs beside it
+#
+# public: nothing, not even EXECUTE; execute: no more; read: the privilege to
+# read a backup; files: to read files of the server and to write them; write: to
+# read a backup and to write files.  The arguments are such that nothing comes
+# of a call that is allowed.
+my %needs = (
+	"ese_backup_id($id)" => 'execute',
+	"ese_backup_instance($id, 'relative')" => 'write',
+	"ese_begin_external_backup_instance($id, 4)" => 'read',
+	'ese_check(0)' => 'public',
+	"ese_check_instance($id)" => 'execute',
+	"ese_close_file_instance($id, 1)" => 'read',
+	"ese_copy_stream($id, 1)" => 'read',
+	"ese_create_instance('No Name')" => 'execute',
+	'ese_drop_instance(-1)' => 'execute',
+	"ese_end_external_backup_instance($id)" => 'read',
+	'ese_error_name(0)' => 'public',
+	"ese_get_attach_info_instance($id)" => 'read',
+	'ese_get_instance_info()' => 'execute',
+	"ese_get_log_info_instance($id)" => 'read',
+	"ese_get_system_parameter($id, 'none')" => 'execute',
+	"ese_get_truncate_log_info_instance($id)" => 'read',
+	"ese_grbit('JET_bitTermComplete')" => 'public',
+	"ese_init($id)" => 'execute',
+	"ese_instance_id('main')" => 'public',
+	"ese_open_file_instance($id, 'PG_VERSION')" => 'read',
+	"ese_open_stream_instance($id)" => 'read',
+	"ese_read_file_instance($id, 1)" => 'read',
+	"ese_read_stream_instance($id, 1)" => 'read',
+	"ese_restore_instance($id, 'relative', 'relative')" => 'files',
+	"ese_resume_stream_instance($id, 1, 0)" => 'read',
+	"ese_set_system_parameter($id, 'none', '')" => 'execute',
+	"ese_stop_backup_instance($id)" => 'execute',
+	'ese_term(-1)' => 'execute',
+	"ese_truncate_log_instance($id)" => 'read',
+	"ese_verify_backup($id, 'relative')" => 'files',
+	"ese_wait_backup($id, 1, '-1s')" => 'execute');
+my %may = (
+	outsider => ['public'],
+	executor => [ 'public', 'execute' ],
+	replicator => [ 'public', 'execute', 'read' ],
+	file_reader => [ 'public', 'execute', 'read' ],
+	file_writer => [ 'public', 'execute' ],
+	replicating_writer => [ 'public', 'execute', 'read', 'write' ],
+	all_rights => [ 'public', 'execute', 'read', 'write', 'files' ]);
+my $functions = $node->safe_psql('postgres', <<'SQL');
+SELECT string_agg(proname || ':' || prokind::text, ' ' ORDER BY proname) FROM pg_proc p
+  JOIN pg_depend d ON d.objid = p.oid AND d.classid = 'pg_proc'::regclass JOIN pg_extension e ON e.oid = d.refobjid AND d.deptype = 'e'
+ WHERE e.extname = 'ese' AND proname !~ '_rows$'
+SQL
+my %kind = map { split(/:/) } split(/ /, $functions);
+is(join(' ', sort map { /^(\w+)/ } keys %needs), join(' ', sort keys %kind), 'the matrix has every function of the extension');
+$node->safe_psql('postgres', <<'SQL');
+CREATE ROLE outsider LOGIN;
+CREATE ROLE executors;
+GRANT EXECUTE ON ALL ROUTINES IN SCHEMA public TO executors;
+CREATE ROLE executor LOGIN IN ROLE executors;
+CREATE ROLE replicator LOGIN REPLICATION IN ROLE executors;
+CREATE ROLE file_reader LOGIN IN ROLE executors, pg_read_server_files;
+CREATE ROLE file_writer LOGIN IN ROLE executors, pg_write_server_files;
+CREATE ROLE replicating_writer LOGIN REPLICATION IN ROLE executors, pg_write_server_files;
+CREATE ROLE all_rights LOGIN IN ROLE executors, pg_read_server_files, pg_write_server_files;
+SQL
+for my $role (sort keys %may)
+{
+	my $dbh = as($role);
+	$dbh->do('SET client_min_messages = error');
+	my @wrong;
+	for my $call (sort keys %needs)
+	{
+		my ($name) = $call =~ /^(\w+)/;
+		my $allowed = grep { $_ eq $needs{$call} } @{ $may{$role} };
+		my $state = error_of($dbh, $kind{$name} eq 'p' ? "CALL $call" : "SELECT $call");
+		push @wrong, "$call: $state" if ($state ne '42501') != $allowed;
+	}
+	is(join(', ', @wrong), '', "what the $role may call");
+}
+my $views = $node->safe_psql('postgres', <<'SQL');
+SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class c JOIN pg_depend d ON d.objid = c.oid AND d.classid = 'pg_class'::regclass
+  JOIN pg_extension e ON e.oid = d.refobjid AND d.deptype = 'e' WHERE e.extname = 'ese'
+SQL
+my $outsider = as('outsider');
+is(error_of($outsider, "SELECT * FROM $_"), '00000', "everyone may look at $_") for split(/ /, $views);
+
+# ---- nobody reads through what somebody else has opened
+my $admin = EseClient::connect_to(dsn($node));
+my $executor = as('executor');
+EseClient::value($admin, "SELECT ese_begin_external_backup_instance($id)");
+my ($opened) = $admin->selectrow_array("SELECT * FROM ese_open_file_instance($id, 'global/1260')");
+is(error_of($executor, "SELECT $_"), '42501', "EXECUTE alone, with the handle of another: $_")
+  for ("ese_read_file_instance($id, $opened)", "ese_close_file_instance($id, $opened)", "ese_end_external_backup_instance($id)");
+$node->psql('postgres', "CALL ese_copy_stream($id, $opened)", extra_params => [ '-U', 'executor' ], stdout => \my $sent, stderr => \my $denied);
+like("$sent|$denied", qr/^\|.*permission denied to read a backup/, 'and CALL ese_copy_stream sends nothing');
+is(EseClient::value($executor, 'SELECT count(handle) FROM ese_backup_handle'), 0, 'the number of the handle is not shown');
+is(EseClient::value($executor, 'SELECT count(*) FROM ese_backup_handle'), 1, 'though that there is one');
+is(EseClient::value(as('file_reader'), 'SELECT handle FROM ese_backup_handle'), $opened, 'it is to who may read');
+
+# ---- no path by a side door
+EseClient::value($admin, "SELECT ese_end_external_backup_instance($id, 2)");
+my $source = PostgreSQL::Test::Utils::tempdir() . '/secret';
+is(error_of($admin, "SELECT ese_backup_instance($id, '$source')"), '00000', 'a backup');
+is(error_of($admin, "SELECT ese_restore_instance($id, '$source', '$source.restored')"), '00000', 'a restore of it');
+append_to_file($node->data_dir . '/base/5/99999', "\0" x 8 . 'x' x 8184);
+is(error_of($admin, "SELECT ese_backup_instance($id, '$source.damaged')"), 'J1018', 'a backup that finds a damaged page');
+my $last = EseClient::value($admin, 'SELECT max(backup_id) FROM ese_backup_history');
+for my $sql ("SELECT ese_stop_backup_instance($id, true, $last)", "CALL ese_wait_backup($id, $last)", "CALL ese_wait_backup($id)", "SELECT ese_term($id, 64)")
+{
+	error_of($executor, $sql);
+	unlike($executor->errstr, qr/secret|base/, "its answer names no path: $sql");
+}
+error_of($admin, "CALL ese_wait_backup($id, $last)");
+like($admin->errstr, qr/base.*secret/s, 'but it does to who began it');
+for my $view (split(/ /, $views))
+{
+	my $text = EseClient::value($executor, "SELECT coalesce(string_agg(v::text, ' '), '') FROM $view v");
+	unlike($text, qr/secret|base\//, "$view shows no path");
+}
 
 # ---- what PUBLIC may execute
 is($node->safe_psql('postgres', <<'SQL'), 'ese_check ese_error_name ese_grbit ese_instance_id', 'PUBLIC may execute look-ups only');
