@@ -6,9 +6,11 @@ DATA = ese--1.0.sql
 PGFILEDESC = "ese - streaming backups over SQL that can be stopped at any moment"
 
 ENGINE_OBJS = \
+	src/engine/backupindex.o \
 	src/engine/buffer.o \
 	src/engine/compress.o \
 	src/engine/digest.o \
+	src/engine/document.o \
 	src/engine/escape.o \
 	src/engine/extract.o \
 	src/engine/flusher.o \
@@ -16,6 +18,7 @@ ENGINE_OBJS = \
 	src/engine/inventory.o \
 	src/engine/jet.o \
 	src/engine/job.o \
+	src/engine/logmanifest.o \
 	src/engine/manifest.o \
 	src/engine/pack.o \
 	src/engine/page.o \

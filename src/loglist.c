@@ -266,6 +266,7 @@ add_manifest(Worker *worker)
 	Backup	   *backup = worker->backup;
 	char	   *path = statefile_manifest_path(worker->instance->id);
 	Manifest	manifest;
+	char		checksum[DOCUMENT_CHECKSUM_SIZE];
 	FileEntry  *entry;
 	int			fd;
 	bool		good;
@@ -280,7 +281,7 @@ add_manifest(Worker *worker)
 	add_files(worker, &manifest);
 	manifest_end_files(&manifest);
 	add_wal_ranges(&manifest, &backup->mode);
-	good = manifest_finish(&manifest);
+	good = manifest_finish(&manifest, checksum);
 	if (!good)
 		ereport(ERROR,
 				(errcode_for_file_access(),

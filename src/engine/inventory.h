@@ -36,6 +36,7 @@ typedef struct Inventory
 	uint32_t	range_count;
 	DigestKind	digest;			/* of all files */
 	uint64_t	system_identifier;	/* 0 in version 1 */
+	char		checksum[DOCUMENT_CHECKSUM_SIZE];	/* its own */
 } Inventory;
 
 /*
@@ -56,6 +57,17 @@ extern bool inventory_matches(const InventoryFile *file, uint64_t size,
 
 /* The first file that was not seen, or NULL. */
 extern const InventoryFile *inventory_first_unseen(const Inventory *inventory);
+
+/*
+ * Parts of reading, for other documents that list files and WAL: an element
+ * of each list (arg is the inventory), and the order by path in the end, where
+ * no path may come twice.
+ */
+extern bool inventory_add_file(DocumentReader *reader, const json_t *object,
+							   void *arg);
+extern bool inventory_add_range(DocumentReader *reader, const json_t *object,
+								void *arg);
+extern bool inventory_sort(DocumentReader *reader, Inventory *inventory);
 
 /* A path that cannot lead out of the directory it is relative to. */
 extern bool path_is_inside(const char *path);

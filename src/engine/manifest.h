@@ -12,27 +12,13 @@
 #define ESE_MANIFEST_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <time.h>
 
-#include "buffer.h"
-#include "digest.h"
+#include "document.h"
 
-/* Takes bytes of the manifest, in order; false when it cannot. */
-typedef bool (*ManifestWriter) (void *arg, const char *bytes, size_t length);
-
-/* Only a piece of it is ever in memory. */
-typedef struct Manifest
-{
-	ByteBuffer text;			/* not yet written */
-	bool		first;			/* no element of the current list yet */
-	bool		failed;			/* the writer, or memory, has failed */
-	Digest		digest;			/* of everything written */
-	uint64_t	size;			/* bytes written */
-	ManifestWriter writer;
-	void	   *arg;
-} Manifest;
+typedef DocumentWriter ManifestWriter;
+typedef Document Manifest;
 
 typedef struct ManifestWalRange
 {
@@ -56,13 +42,11 @@ extern void manifest_add_wal_range(Manifest *manifest,
 								   const ManifestWalRange *range);
 
 /*
- * End the ranges, add the manifest's own checksum, write the rest.  False when
- * the writer failed or memory was out on the way.
+ * End the ranges, add the manifest's own checksum, also to
+ * checksum[DOCUMENT_CHECKSUM_SIZE], and write the rest.  False when the writer
+ * failed or memory was out on the way.
  */
-extern bool manifest_finish(Manifest *manifest);
+extern bool manifest_finish(Manifest *manifest, char *checksum);
 extern void manifest_free(Manifest *manifest);
-
-/* Is this valid UTF-8 (no surrogates, nothing overlong, at most U+10FFFF)? */
-extern bool utf8_valid(const char *text);
 
 #endif							/* ESE_MANIFEST_H */

@@ -26,6 +26,7 @@ static FileEntry entries[FILES];
 static char names[FILES][64];
 static char text[64 * 1024];
 static size_t text_length;
+static char checksum[DOCUMENT_CHECKSUM_SIZE];
 
 static bool
 keep_text(void *arg, const char *bytes, size_t length)
@@ -52,7 +53,7 @@ write_manifest(int version)
 						  (time_t) 1700000000, &entries[i].digest);
 	manifest_end_files(&manifest);
 	manifest_add_wal_range(&manifest, &range);
-	ok(manifest_finish(&manifest), "version %d: written", version);
+	ok(manifest_finish(&manifest, checksum), "version %d: written", version);
 	manifest_free(&manifest);
 }
 
@@ -92,6 +93,7 @@ test_round_trip(int version)
 	ok(inventory->system_identifier ==
 	   (version == 2 ? UINT64_C(18446744073709551557) : 0),
 	   "version %d: the system identifier", version);
+	ok(strcmp(inventory->checksum, checksum) == 0, "version %d: its checksum", version);
 	ok(inventory_find(inventory, "nothing") == NULL, "version %d: no other", version);
 	ok(inventory_first_unseen(inventory) != NULL, "version %d: nothing is seen", version);
 	inventory_free(inventory);

@@ -5,6 +5,8 @@
 #include "engine/manifest.h"
 #include "tap.h"
 
+static char checksum[DOCUMENT_CHECKSUM_SIZE];
+
 static void
 test_digests(void)
 {
@@ -82,8 +84,8 @@ test_pieces(void)
 	for (int i = 0; i < 3000; i++)
 		manifest_add_file(&manifest, "base/5/1259", (uint64_t) i, 0, &none);
 	manifest_end_files(&manifest);
-	ok(manifest_finish(&manifest) && manifest.size == written.length &&
-	   manifest.text.room < 512 * 1024, "a long manifest is never in memory as a whole");
+	ok(manifest_finish(&manifest, checksum) && manifest.size == written.length &&
+	   manifest.bytes.room < 512 * 1024, "a long manifest is never in memory as a whole");
 	end = memmem(written.data, written.length, "\"Manifest-Checksum", 18);
 	digest_init(&sha, DIGEST_SHA256);
 	digest_init(&scratch, DIGEST_SHA256);
@@ -101,7 +103,7 @@ test_pieces(void)
 	for (int i = 0; i < 3000; i++)
 		manifest_add_file(&manifest, "base/5/1259", (uint64_t) i, 0, &none);
 	manifest_end_files(&manifest);
-	ok(!manifest_finish(&manifest), "a writer that fails is noticed");
+	ok(!manifest_finish(&manifest, checksum), "a writer that fails is noticed");
 	manifest_free(&manifest);
 }
 
@@ -127,7 +129,7 @@ test_text(void)
 	manifest_end_files(&manifest);
 	manifest_add_wal_range(&manifest, &newer);
 	manifest_add_wal_range(&manifest, &older);
-	ok(manifest_finish(&manifest), "a manifest is written");
+	ok(manifest_finish(&manifest, checksum), "a manifest is written");
 	ok(strncmp(written.data, head, sizeof(head) - 1) == 0,
 	   "its beginning is right to the byte");
 	ok(contains(&written, "\"Path\": \"a\\\"b\\\\c\\u000ad\""),
@@ -145,7 +147,7 @@ test_text(void)
 	written.length = 0;
 	manifest_begin(&manifest, 2, 12345678901234567890u, collect, &written);
 	manifest_end_files(&manifest);
-	ok(manifest_finish(&manifest), "another one");
+	ok(manifest_finish(&manifest, checksum), "another one");
 	ok(contains(&written, "Version\": 2,\n\"System-Identifier\": 12345678901234567890,\n\"Files\""),
 	   "version 2 has the system identifier");
 	manifest_free(&manifest);
