@@ -305,31 +305,37 @@ restore_waits_for_program(const Worker *worker)
 		(restore->stage == RESTORE_WAL || restore->stage >= RESTORE_RECOVERY);
 }
 
+/* Go on with the jobs of a stage; true when the next one has begun. */
+static bool
+pump_stage(Worker *worker, Restore *restore)
+{
+	if (restore->stage > RESTORE_FILES && restore->stage != RESTORE_SYNC)
+	{
+		pump_programs(worker, restore);
+		return false;
+	}
+	if (!restore_pump_jobs(worker, restore))
+		return false;
+	if (restore->stage == RESTORE_FILES)
+		finish_files(worker, restore);
+	else
+		enter_stage(worker, restore, restore->stage == RESTORE_LOGS ?
+					RESTORE_FILES : RESTORE_RECOVERY);
+	return true;
+}
+
 void
 restore_pump(Worker *worker)
 {
-	Restore    *restore = restore_of(worker);
+	Restore    *restore;
 
-	if (restore == NULL || worker->backup->engine_stopped)
-		return;
-	switch (restore->stage)
+	/* nothing wakes the worker for jobs that were not started yet */
+	do
 	{
-		case RESTORE_LOGS:
-			if (restore_pump_jobs(worker, restore))
-				enter_stage(worker, restore, RESTORE_FILES);
-			break;
-		case RESTORE_FILES:
-			if (restore_pump_jobs(worker, restore))
-				finish_files(worker, restore);
-			break;
-		case RESTORE_SYNC:
-			if (restore_pump_jobs(worker, restore))
-				enter_stage(worker, restore, RESTORE_RECOVERY);
-			break;
-		default:
-			pump_programs(worker, restore);
-			break;
-	}
+		restore = restore_of(worker);
+		if (restore == NULL || worker->backup->engine_stopped)
+			return;
+	} while (pump_stage(worker, restore));
 }
 
 void
