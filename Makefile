@@ -68,7 +68,9 @@ OBJS = \
 	src/restoreclient.o \
 	src/restorefiles.o \
 	src/restoreplace.o \
+	src/rows.o \
 	src/shared.o \
+	src/signature.o \
 	src/source.o \
 	src/statefile.o \
 	src/stop.o \

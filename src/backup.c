@@ -49,16 +49,7 @@ answer_in_progress(EseInstance *instance, Answer *answer)
 	answer_error(answer, JET_errBackupInProgress,
 				 "a %s of instance \"%s\" is already open",
 				 history_noun(row->kind), instance->name);
-	/* the label of a restore is a path */
-	if (row->kind == KIND_RESTORE)
-		answer_detail(answer, "Restore %lld was begun by %s at %s.",
-					  (long long) row->backup_id, row->begun_by,
-					  timestamptz_to_str(row->started_at));
-	else
-		answer_detail(answer, "%s %lld, label \"%s\", was begun by %s at %s.",
-					  row->kind == KIND_VERIFY ? "Verification" : "Backup",
-					  (long long) row->backup_id, row->label, row->begun_by,
-					  timestamptz_to_str(row->started_at));
+	history_describe_begin(row, answer->detail, sizeof(answer->detail));
 	if (row->location[0] != '\0')
 		answer_hint(answer, "It ends by itself; CALL ese_wait_backup(%d) waits for it.",
 					instance->id);

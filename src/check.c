@@ -12,16 +12,14 @@
 #include "access/xlog.h"
 #include "access/xlogrecovery.h"
 #include "fmgr.h"
-#include "funcapi.h"
 #include "miscadmin.h"
 #include "replication/slot.h"
-#include "utils/builtins.h"
 #include "utils/timestamp.h"
-#include "utils/tuplestore.h"
 
 #include "chain.h"
 #include "instance.h"
 #include "privilege.h"
+#include "rows.h"
 
 PGDLLEXPORT Datum ese_check_instance(PG_FUNCTION_ARGS);
 
@@ -167,20 +165,20 @@ Datum
 ese_check_instance(PG_FUNCTION_ARGS)
 {
 	EseInstance *instance = instance_get(fcinfo, 0);
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Row			row;
 
-	InitMaterializedSRF(fcinfo, 0);
+	rows_begin(&row, fcinfo);
 	for (int i = 0; i < lengthof(checks); i++)
 	{
 		StringInfoData detail;
-		Datum		values[3];
-		bool		nulls[3] = {false};
+		bool		good;
 
 		initStringInfo(&detail);
-		values[1] = BoolGetDatum(checks[i].check(instance, &detail));
-		values[0] = CStringGetTextDatum(checks[i].name);
-		values[2] = CStringGetTextDatum(detail.data);
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		good = checks[i].check(instance, &detail);
+		row_add_text(&row, checks[i].name);
+		row_add_bool(&row, good);
+		row_add_text(&row, detail.data);
+		row_put(&row);
 	}
 	return (Datum) 0;
 }

@@ -7,17 +7,13 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "fmgr.h"
-#include "funcapi.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/portal.h"
 #include "utils/snapmgr.h"
-#include "utils/tuplestore.h"
 
 #include "client.h"
 #include "engine/jet.h"
@@ -27,6 +23,7 @@
 #include "privilege.h"
 #include "receipt.h"
 #include "report.h"
+#include "rows.h"
 
 PGDLLEXPORT Datum ese_begin_external_backup_instance(PG_FUNCTION_ARGS);
 PGDLLEXPORT Datum ese_backup_id(PG_FUNCTION_ARGS);
@@ -122,44 +119,63 @@ ese_backup_id(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(id);
 }
 
-/*
- * Turns an entry of a long answer into a row, but for the name; false when
- * there is none of it.
- */
-typedef bool (*RowMaker) (const ListedFile *file, Datum *values, bool *nulls);
+/* Which of a list's entries are wanted, and the columns behind their names. */
+typedef bool (*EntryFilter) (const ListedFile *file);
+typedef void (*ColumnMaker) (const ListedFile *file, Row *row);
 
 static bool
-attach_row(const ListedFile *file, Datum *values, bool *nulls)
+every_entry(const ListedFile *file)
 {
-	values[1] = Int64GetDatum(file->size);
-	values[2] = CStringGetTextDatum(filelist_kind_name((FileKind) file->kind));
-	values[3] = ObjectIdGetDatum(file->database);
-	nulls[3] = !OidIsValid(file->database);
-	values[4] = ObjectIdGetDatum(file->tablespace);
-	nulls[4] = !OidIsValid(file->tablespace);
 	return true;
 }
 
+/* What TruncateLog gives up. */
 static bool
-log_row(const ListedFile *file, Datum *values, bool *nulls)
+is_log(const ListedFile *file)
 {
-	values[1] = Int64GetDatum(file->size);
-	values[2] = CStringGetTextDatum(filelist_kind_name((FileKind) file->kind));
-	values[3] = Int64GetDatum(file->generation);
-	nulls[3] = file->kind != FILE_LOG;
-	return true;
-}
-
-/* What TruncateLog gives up: the logs. */
-static bool
-truncate_row(const ListedFile *file, Datum *values, bool *nulls)
-{
-	values[1] = Int64GetDatum(file->generation);
 	return file->kind == FILE_LOG;
 }
 
 static void
-put_page(ReturnSetInfo *rsinfo, const char *page, int length, RowMaker make_row)
+attach_columns(const ListedFile *file, Row *row)
+{
+	row_add_int64(row, file->size);
+	row_add_text(row, filelist_kind_name((FileKind) file->kind));
+	row_add_oid(row, file->database);
+	row_add_oid(row, file->tablespace);
+}
+
+static void
+log_columns(const ListedFile *file, Row *row)
+{
+	row_add_int64(row, file->size);
+	row_add_text(row, filelist_kind_name((FileKind) file->kind));
+	row_add_id(row, file->kind == FILE_LOG ? file->generation : 0);
+}
+
+static void
+truncate_columns(const ListedFile *file, Row *row)
+{
+	row_add_int64(row, file->generation);
+}
+
+/* The entry at this place of a page, with its name; false when it is none. */
+static bool
+next_entry(const char *at, const char *end, ListedFile *file)
+{
+	size_t		room = (size_t) (end - at);
+
+	if (room < sizeof(*file))
+		return false;
+	memcpy(file, at, sizeof(*file));
+	return file->name_length > 0 &&
+		(size_t) file->name_length <= room - sizeof(*file) &&
+		at[sizeof(*file) + file->name_length - 1] == '\0';
+}
+
+static void
+put_page(Row *row, const char *page, int length, EntryFilter filter,
+		 ColumnMaker add_columns)
 {
 	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext,
 													  "ese list row",
@@ -170,16 +186,15 @@ put_page(ReturnSetInfo *rsinfo, const char *page, int length, RowMaker make_row)
 	while (at < page + length)
 	{
 		ListedFile	file;
-		Datum		values[5];
-		bool		nulls[5] = {false};
-		char	   *name;
 
-		memcpy(&file, at, sizeof(file));
-		name = filename_show(at + sizeof(file));
-		values[0] = CStringGetTextDatum(name);
-		if (make_row(&file, values, nulls))
-			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
-								 nulls);
+		if (!next_entry(at, page + length, &file))
+			elog(ERROR, "the list of the backup's files is damaged");
+		if (filter(&file))
+		{
+			row_add_text(row, filename_show(at + sizeof(file)));
+			add_columns(&file, row);
+			row_put(row);
+		}
 		MemoryContextReset(row_context);
 		at += sizeof(file) + file.name_length;
 	}
@@ -193,15 +208,16 @@ put_page(ReturnSetInfo *rsinfo, const char *page, int length, RowMaker make_row)
  */
 static void
 return_list(FunctionCallInfo fcinfo, CallOperation operation,
-			RowMaker make_row)
+			EntryFilter filter, ColumnMaker add_columns)
 {
 	EseInstance *instance = instance_get_running(fcinfo, 0);
 	Request		request = {.operation = operation};
 	Answer		answer;
 	char	   *page = NULL;
+	Row			row;
 
 	privilege_check_read();
-	InitMaterializedSRF(fcinfo, 0);
+	rows_begin(&row, fcinfo);
 	client_describe(&request.client);
 	request.backup = client_backup_argument(fcinfo, 1);
 	do
@@ -209,8 +225,7 @@ return_list(FunctionCallInfo fcinfo, CallOperation operation,
 		call_execute(instance, &request, &answer, &page);
 		if (answer.page_length > 0)
 		{
-			put_page((ReturnSetInfo *) fcinfo->resultinfo, page,
-					 answer.page_length, make_row);
+			put_page(&row, page, answer.page_length, filter, add_columns);
 			pfree(page);
 		}
 		request.number = answer.number;
@@ -224,7 +239,7 @@ return_list(FunctionCallInfo fcinfo, CallOperation operation,
 Datum
 ese_get_attach_info_instance(PG_FUNCTION_ARGS)
 {
-	return_list(fcinfo, OP_ATTACH_INFO, attach_row);
+	return_list(fcinfo, OP_ATTACH_INFO, every_entry, attach_columns);
 	return (Datum) 0;
 }
 
@@ -232,7 +247,7 @@ ese_get_attach_info_instance(PG_FUNCTION_ARGS)
 Datum
 ese_get_log_info_instance(PG_FUNCTION_ARGS)
 {
-	return_list(fcinfo, OP_LOG_INFO, log_row);
+	return_list(fcinfo, OP_LOG_INFO, every_entry, log_columns);
 	return (Datum) 0;
 }
 
@@ -240,7 +255,7 @@ ese_get_log_info_instance(PG_FUNCTION_ARGS)
 Datum
 ese_get_truncate_log_info_instance(PG_FUNCTION_ARGS)
 {
-	return_list(fcinfo, OP_LOG_INFO, truncate_row);
+	return_list(fcinfo, OP_LOG_INFO, is_log, truncate_columns);
 	return (Datum) 0;
 }
 
@@ -284,16 +299,12 @@ set_file_name(Request *request, FunctionCallInfo fcinfo, int arg)
 Datum
 client_handle_row(FunctionCallInfo fcinfo, const Answer *answer)
 {
-	TupleDesc	tupdesc;
-	Datum		values[2];
-	bool		nulls[2] = {false};
+	Row			row;
 
-	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	values[0] = Int32GetDatum(answer->result);
-	values[1] = Int64GetDatum(answer->number);
-	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc),
-											 values, nulls));
+	row_begin_single(&row, fcinfo);
+	row_add_int32(&row, answer->result);
+	row_add_int64(&row, answer->number);
+	return row_single(&row);
 }
 
 /* ese_open_file_instance(instance, file_name, start_offset, backup) → record */

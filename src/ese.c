@@ -20,7 +20,8 @@
  *	restoreplace, source,
  *	privateserver, child
  *	history, finding, statefile	durable records under ese/
- *	report, view				errors; the views
+ *	report, view, rows			errors; the views; rows of functions
+ *	signature					do script and library match?
  *	engine/						the threads, free of PostgreSQL
  *
  *-------------------------------------------------------------------------

@@ -103,6 +103,20 @@ history_noun(int64 kind)
 		kind == KIND_VERIFY ? "verification" : "backup";
 }
 
+void
+history_describe_begin(const HistoryRow *row, char *to, size_t size)
+{
+	const char *noun = row->kind == KIND_RESTORE ? "Restore" :
+		row->kind == KIND_VERIFY ? "Verification" : "Backup";
+	char		label[MAXPGPATH + 16] = "";
+
+	if (row->kind != KIND_RESTORE)
+		snprintf(label, sizeof(label), ", label \"%s\",", row->label);
+	snprintf(to, size, "%s %lld%s was begun by %s at %s.", noun,
+			 (long long) row->backup_id, label, row->begun_by,
+			 timestamptz_to_str(row->started_at));
+}
+
 const char *
 history_status_name(int64 status)
 {

@@ -124,6 +124,13 @@ extern const char *history_kind_name(int64 kind);
 
 /* "backup", "restore", "verification" */
 extern const char *history_noun(int64 kind);
+
+/*
+ * Who began it, and when: a sentence for everybody, so without the label of a
+ * restore, which is a path.
+ */
+extern void history_describe_begin(const HistoryRow *row, char *to, size_t size);
+
 extern const char *history_status_name(int64 status);
 extern const char *history_cause_name(int64 cause); /* NULL for none */
 

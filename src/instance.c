@@ -24,6 +24,7 @@
 #include "instance.h"
 #include "registry.h"
 #include "report.h"
+#include "signature.h"
 #include "statefile.h"
 #include "stop.h"
 #include "worker.h"
@@ -79,6 +80,7 @@ instance_get(FunctionCallInfo fcinfo, int arg)
 {
 	EseInstance *instance;
 
+	signature_check(fcinfo);
 	shared_check_loaded();
 	if (PG_ARGISNULL(arg))
 		refuse_parameter("the instance is null");
@@ -109,6 +111,7 @@ instance_get_running(FunctionCallInfo fcinfo, int arg)
 void
 instance_refuse_starting(EseInstance *instance)
 {
+	char		detail[ESE_MESSAGE_LENGTH];
 	HistoryRow	row;
 	bool		starting;
 
@@ -116,18 +119,16 @@ instance_refuse_starting(EseInstance *instance)
 	starting = instance->backup.protocol.phase == PHASE_STARTING;
 	row = instance->backup.row;
 	LWLockRelease(instance_lock(instance));
-	if (starting)
-		ereport(ERROR,
-				(jet_errcode(JET_errBackupInProgress),
-				 errmsg("a backup of instance \"%s\" is already being started",
-						instance->name),
-				 jet_errdetail(JET_errBackupInProgress,
-							   psprintf("Backup %lld, label \"%s\", was begun by %s at %s.",
-										(long long) row.backup_id, row.label,
-										row.begun_by,
-										timestamptz_to_str(row.started_at))),
-				 errhint("Wait for it, or stop it with ese_stop_backup_instance(%d).",
-						 instance->id)));
+	if (!starting)
+		return;
+	history_describe_begin(&row, detail, sizeof(detail));
+	ereport(ERROR,
+			(jet_errcode(JET_errBackupInProgress),
+			 errmsg("a %s of instance \"%s\" is already being started",
+					history_noun(row.kind), instance->name),
+			 jet_errdetail(JET_errBackupInProgress, detail),
+			 errhint("Wait for it, or stop it with ese_stop_backup_instance(%d).",
+					 instance->id)));
 }
 
 /* Text of an argument, or NULL. */
@@ -214,13 +215,17 @@ save_new_instance(EseInstance *instance)
 Datum
 ese_create_instance(PG_FUNCTION_ARGS)
 {
-	char	   *name = text_argument(fcinfo, 0);
-	char	   *display = text_argument(fcinfo, 1);
-	bool		if_not_exists = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
 	EseInstance *existing;
 	EseInstance *instance;
+	char	   *name;
+	char	   *display;
+	bool		if_not_exists;
 
+	signature_check(fcinfo);
 	shared_check_loaded();
+	name = text_argument(fcinfo, 0);
+	display = text_argument(fcinfo, 1);
+	if_not_exists = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
 	check_name(name);
 	if (display != NULL && strlen(display) >= ESE_DISPLAY_LENGTH)
 		refuse_parameter("the display name is longer than %d bytes",
@@ -305,10 +310,12 @@ ese_drop_instance(PG_FUNCTION_ARGS)
 Datum
 ese_instance_id(PG_FUNCTION_ARGS)
 {
-	char	   *name = text_argument(fcinfo, 0);
 	EseInstance *instance;
+	char	   *name;
 
+	signature_check(fcinfo);
 	shared_check_loaded();
+	name = text_argument(fcinfo, 0);
 	if (name == NULL)
 		refuse_parameter("the name of an instance is null");
 	instance = registry_find_name(name);

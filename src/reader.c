@@ -353,13 +353,16 @@ ese_read_file_instance(PG_FUNCTION_ARGS)
 {
 	Reading		reading;
 	int32		number;
-	int32		max_bytes = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2);
-	bool		has_offset = !PG_ARGISNULL(3);
-	int64		at_offset = has_offset ? PG_GETARG_INT64(3) : 0;
+	int32		max_bytes;
+	bool		has_offset;
+	int64		at_offset;
 	bytea	   *piece;
 
 	reader_enter(&reading, fcinfo);
 	number = PG_GETARG_INT32(1);
+	max_bytes = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2);
+	has_offset = !PG_ARGISNULL(3);
+	at_offset = has_offset ? PG_GETARG_INT64(3) : 0;
 	reader_check_size(max_bytes);
 	if (has_offset && at_offset < 0)
 		refuse_parameter("at_offset must not be negative");

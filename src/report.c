@@ -8,12 +8,12 @@
 #include "postgres.h"
 
 #include "fmgr.h"
-#include "funcapi.h"
 #include "utils/builtins.h"
-#include "utils/tuplestore.h"
 
 #include "engine/jet.h"
 #include "report.h"
+#include "rows.h"
+#include "signature.h"
 
 static int
 sqlstate_of(const char *text)
@@ -92,6 +92,7 @@ ese_error_name(PG_FUNCTION_ARGS)
 {
 	const JetErrorInfo *info;
 
+	signature_check(fcinfo);
 	if (PG_ARGISNULL(0))
 		refuse_parameter("the error number is null");
 	info = jet_error_find(PG_GETARG_INT32(0));
@@ -108,6 +109,7 @@ ese_grbit(PG_FUNCTION_ARGS)
 	const char *bad;
 	int			bad_length;
 
+	signature_check(fcinfo);
 	if (PG_ARGISNULL(0))
 		refuse_parameter("the names of the options are null");
 	if (jet_grbit_parse(text_to_cstring(PG_GETARG_TEXT_PP(0)), &value,
@@ -126,6 +128,7 @@ ese_check(PG_FUNCTION_ARGS)
 {
 	int32		result;
 
+	signature_check(fcinfo);
 	if (PG_ARGISNULL(0))
 		refuse_parameter("the result to check is null");
 	result = PG_GETARG_INT32(0);
@@ -145,28 +148,23 @@ ese_check(PG_FUNCTION_ARGS)
 Datum
 ese_errors(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Row			row;
 
-	InitMaterializedSRF(fcinfo, 0);
+	rows_begin(&row, fcinfo);
 	for (size_t i = 0; i < jet_error_count; i++)
 	{
 		const JetErrorInfo *e = &jet_errors[i];
-		bool		raised = e->backup_after != NULL;
 		char		sqlstate[6];
-		Datum		values[8];
-		bool		nulls[8] = {false};
 
-		values[0] = Int32GetDatum(e->number);
-		values[1] = CStringGetTextDatum(e->name);
-		nulls[2] = !jet_sqlstate_text(e->number, sqlstate);
-		values[2] = nulls[2] ? (Datum) 0 : CStringGetTextDatum(sqlstate);
-		values[3] = CStringGetTextDatum(e->category);
-		values[4] = CStringGetTextDatum(e->meaning);
-		values[5] = BoolGetDatum(raised);
-		nulls[6] = nulls[7] = !raised;
-		values[6] = raised ? CStringGetTextDatum(e->backup_after) : (Datum) 0;
-		values[7] = raised ? CStringGetTextDatum(e->retry) : (Datum) 0;
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		row_add_int32(&row, e->number);
+		row_add_text(&row, e->name);
+		row_add_text(&row, jet_sqlstate_text(e->number, sqlstate) ? sqlstate : NULL);
+		row_add_text(&row, e->category);
+		row_add_text(&row, e->meaning);
+		row_add_bool(&row, e->backup_after != NULL);
+		row_add_text(&row, e->backup_after);
+		row_add_text(&row, e->retry);
+		row_put(&row);
 	}
 	return (Datum) 0;
 }
@@ -175,18 +173,15 @@ ese_errors(PG_FUNCTION_ARGS)
 Datum
 ese_constants(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Row			row;
 
-	InitMaterializedSRF(fcinfo, 0);
+	rows_begin(&row, fcinfo);
 	for (size_t i = 0; i < jet_constant_count; i++)
 	{
-		Datum		values[3];
-		bool		nulls[3] = {false};
-
-		values[0] = CStringGetTextDatum(jet_constants[i].name);
-		values[1] = Int64GetDatum(jet_constants[i].value);
-		values[2] = CStringGetTextDatum(jet_constants[i].meaning);
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		row_add_text(&row, jet_constants[i].name);
+		row_add_int64(&row, jet_constants[i].value);
+		row_add_text(&row, jet_constants[i].meaning);
+		row_put(&row);
 	}
 	return (Datum) 0;
 }

@@ -31,6 +31,7 @@
 #include "reader.h"
 #include "receipt.h"
 #include "report.h"
+#include "signature.h"
 #include "stop.h"
 #include "testpoint.h"
 #include "worker.h"
@@ -213,9 +214,11 @@ Datum
 ese_read_stream_instance(PG_FUNCTION_ARGS)
 {
 	FuncCallContext *context;
-	int32		max_bytes = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2);
+	int32		max_bytes;
 	bytea	   *piece;
 
+	signature_check(fcinfo);
+	max_bytes = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2);
 	if (SRF_IS_FIRSTCALL())
 	{
 		refuse_from(fcinfo);

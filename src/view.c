@@ -14,11 +14,6 @@
 #include "access/xlog.h"
 #include "access/xlogrecovery.h"
 #include "fmgr.h"
-#include "funcapi.h"
-#include "utils/builtins.h"
-#include "utils/pg_lsn.h"
-#include "utils/timestamp.h"
-#include "utils/tuplestore.h"
 
 #include "chain.h"
 #include "engine/jet.h"
@@ -28,7 +23,7 @@
 #include "instance.h"
 #include "privilege.h"
 #include "registry.h"
-#include "report.h"
+#include "rows.h"
 
 PGDLLEXPORT Datum ese_instance_rows(PG_FUNCTION_ARGS);
 PGDLLEXPORT Datum ese_system_parameter_rows(PG_FUNCTION_ARGS);
@@ -46,63 +41,11 @@ PG_FUNCTION_INFO_V1(ese_backup_handle_rows);
 PG_FUNCTION_INFO_V1(ese_backup_history_rows);
 PG_FUNCTION_INFO_V1(ese_checksum_failure_rows);
 
-#define MAX_COLUMNS 40
-
-/* A row that is filled column by column. */
-typedef struct Row
-{
-	ReturnSetInfo *rsinfo;
-	int			column;
-	Datum		values[MAX_COLUMNS];
-	bool		nulls[MAX_COLUMNS];
-} Row;
-
-static void
-add_null(Row *row)
-{
-	row->nulls[row->column++] = true;
-}
-
-static void
-add_datum(Row *row, Datum value)
-{
-	row->nulls[row->column] = false;
-	row->values[row->column++] = value;
-}
-
-static void
-add_int32(Row *row, int32 value)
-{
-	add_datum(row, Int32GetDatum(value));
-}
-
-static void
-add_int64(Row *row, int64 value)
-{
-	add_datum(row, Int64GetDatum(value));
-}
-
-static void
-add_bool(Row *row, bool value)
-{
-	add_datum(row, BoolGetDatum(value));
-}
-
-/* NULL for what is absent: a null pointer or an empty text. */
-static void
-add_text(Row *row, const char *text)
-{
-	if (text == NULL || text[0] == '\0')
-		add_null(row);
-	else
-		add_datum(row, CStringGetTextDatum(filename_text(text)));
-}
-
 /* NULL for a reader who may not see it. */
 static void
-add_private_text(Row *row, const char *text, bool allowed)
+add_private_text(Row *row, const char *value, bool allowed)
 {
-	add_text(row, allowed ? text : NULL);
+	row_add_text(row, allowed ? value : NULL);
 }
 
 /* The label of a restore is a path. */
@@ -112,50 +55,11 @@ add_label(Row *row, const HistoryRow *h, bool allowed)
 	add_private_text(row, h->label, allowed || h->kind != KIND_RESTORE);
 }
 
-/* NULL for 0, here and below. */
-static void
-add_time(Row *row, int64 time)
-{
-	if (time == 0)
-		add_null(row);
-	else
-		add_datum(row, TimestampTzGetDatum(time));
-}
-
-static void
-add_lsn(Row *row, int64 lsn)
-{
-	if (lsn == 0)
-		add_null(row);
-	else
-		add_datum(row, LSNGetDatum((XLogRecPtr) lsn));
-}
-
-static void
-add_oid(Row *row, Oid oid)
-{
-	if (!OidIsValid(oid))
-		add_null(row);
-	else
-		add_datum(row, ObjectIdGetDatum(oid));
-}
-
-static void
-put_row(Row *row)
-{
-	Assert(row->column == row->rsinfo->setDesc->natts);
-	tuplestore_putvalues(row->rsinfo->setResult, row->rsinfo->setDesc,
-						 row->values, row->nulls);
-	row->column = 0;
-}
-
 static void
 begin_rows(Row *row, FunctionCallInfo fcinfo)
 {
 	registry_load();
-	InitMaterializedSRF(fcinfo, 0);
-	row->rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	row->column = 0;
+	rows_begin(row, fcinfo);
 }
 
 /* A copy of one slot, consistent in itself; false when it is free. */
@@ -190,7 +94,7 @@ add_last(Row *row, HistoryRow *rows, int count, BackupKind kind, int64 since)
 {
 	HistoryRow *last = last_of_kind(rows, count, kind, since);
 
-	add_time(row, last ? last->started_at : 0);
+	row_add_time(row, last ? last->started_at : 0);
 }
 
 /* Bytes of WAL the chain's slot keeps; NULL when there is none. */
@@ -201,10 +105,10 @@ add_wal_retained(Row *row, const Chain *chain)
 		GetXLogInsertRecPtr();
 
 	if (!chain->has_slot || chain->restart_lsn == InvalidXLogRecPtr)
-		add_null(row);
+		row_add_null(row);
 	else
-		add_int64(row, now > chain->restart_lsn ?
-				  (int64) (now - chain->restart_lsn) : 0);
+		row_add_int64(row, now > chain->restart_lsn ?
+					  (int64) (now - chain->restart_lsn) : 0);
 }
 
 static HistoryRow *
@@ -242,32 +146,26 @@ ese_instance_rows(PG_FUNCTION_ARGS)
 		full = last_of_kind(history, count, KIND_FULL, 0);
 		since = full ? full->backup_id : 0;
 		chain_look(copy, &chain);
-		add_int32(&row, copy->id);
-		add_text(&row, copy->name);
-		add_text(&row, copy->display_name);
-		add_text(&row, instance_state_name(copy->state));
-		if (pid != 0)
-			add_int32(&row, (int32) pid);
-		else
-			add_null(&row);
-		add_bool(&row, false);	/* service_stopped */
-		add_bool(&row, copy->params.circular_log != 0);
-		add_text(&row, chain.has_slot ? chain_slot_name(copy) : NULL);
+		row_add_int32(&row, copy->id);
+		row_add_text(&row, copy->name);
+		row_add_text(&row, copy->display_name);
+		row_add_text(&row, instance_state_name(copy->state));
+		row_add_number(&row, (int32) pid);
+		row_add_bool(&row, false);	/* service_stopped */
+		row_add_bool(&row, copy->params.circular_log != 0);
+		row_add_text(&row, chain.has_slot ? chain_slot_name(copy) : NULL);
 		add_wal_retained(&row, &chain);
-		add_time(&row, full ? full->started_at : 0);
-		add_lsn(&row, full ? full->start_lsn : 0);
+		row_add_time(&row, full ? full->started_at : 0);
+		row_add_lsn(&row, full ? full->start_lsn : 0);
 		/* ESE: a new full forgets incrementals and differentials before it */
 		add_last(&row, history, count, KIND_INCREMENTAL, since);
 		add_last(&row, history, count, KIND_COPY, 0);
 		add_last(&row, history, count, KIND_DIFFERENTIAL, since);
-		if (chain.backup_id != 0)
-			add_int64(&row, chain.backup_id);
-		else
-			add_null(&row);
+		row_add_id(&row, chain.backup_id);
 		add_private_text(&row, chain.location, privilege_to_monitor());
-		add_text(&row, chain_state_name(chain.state));
+		row_add_text(&row, chain_state_name(chain.state));
 		add_private_text(&row, copy->failure, privilege_to_monitor());
-		put_row(&row);
+		row_put(&row);
 		pfree(history);
 	}
 	return (Datum) 0;
@@ -289,14 +187,14 @@ ese_system_parameter_rows(PG_FUNCTION_ARGS)
 		{
 			const ParamInfo *param = param_at(p);
 
-			add_int32(&row, copy->id);
-			add_text(&row, param_name(param));
-			add_text(&row, param_show(param, param_get(&copy->params, param)));
-			add_text(&row, param_show(param, param_default(param)));
-			add_text(&row, param_unit(param));
-			add_text(&row, param_change_name(param));
-			add_text(&row, param_description(param));
-			put_row(&row);
+			row_add_int32(&row, copy->id);
+			row_add_text(&row, param_name(param));
+			row_add_text(&row, param_show(param, param_get(&copy->params, param)));
+			row_add_text(&row, param_show(param, param_default(param)));
+			row_add_text(&row, param_unit(param));
+			row_add_text(&row, param_change_name(param));
+			row_add_text(&row, param_description(param));
+			row_put(&row);
 		}
 	}
 	return (Datum) 0;
@@ -336,31 +234,31 @@ ese_backup_progress_rows(PG_FUNCTION_ARGS)
 		if (!copy_instance(i, copy) || status->protocol.phase == PHASE_NONE)
 			continue;
 		allowed = privilege_to_see(h->begun_by_oid);
-		add_int32(&row, copy->id);
-		add_text(&row, copy->name);
-		add_int64(&row, h->backup_id);
-		add_text(&row, history_kind_name(h->kind));
+		row_add_int32(&row, copy->id);
+		row_add_text(&row, copy->name);
+		row_add_int64(&row, h->backup_id);
+		row_add_text(&row, history_kind_name(h->kind));
 		add_label(&row, h, allowed);
-		add_text(&row, protocol_phase_name(status->protocol.phase));
-		add_bool(&row, status->protocol.stopped);
-		add_text(&row, h->begun_by);
+		row_add_text(&row, protocol_phase_name(status->protocol.phase));
+		row_add_bool(&row, status->protocol.stopped);
+		row_add_text(&row, h->begun_by);
 		add_private_text(&row, h->client_addr, allowed);
 		add_private_text(&row, h->application_name, allowed);
-		add_time(&row, h->started_at);
-		add_time(&row, status->phase_started_at);
-		add_int64(&row, status->protocol.open_files);
-		add_int64(&row, status->files_total);
-		add_int64(&row, status->files_done);
-		add_int64(&row, status->files_in_streams);
-		add_int64(&row, status->streaming ? status->files_waiting :
-				  status->files_total - status->files_done -
-				  status->protocol.open_files);
-		add_int64(&row, status->bytes_total);
-		add_int64(&row, status->bytes_closed + bytes_in_handles(copy->id));
-		add_int64(&row, status->bytes_per_second);
-		add_int64(&row, h->checksum_failures);
-		add_time(&row, (int64) pg_atomic_read_u64(&copy->last_activity));
-		put_row(&row);
+		row_add_time(&row, h->started_at);
+		row_add_time(&row, status->phase_started_at);
+		row_add_int64(&row, status->protocol.open_files);
+		row_add_int64(&row, status->files_total);
+		row_add_int64(&row, status->files_done);
+		row_add_int64(&row, status->files_in_streams);
+		row_add_int64(&row, status->streaming ? status->files_waiting :
+					  status->files_total - status->files_done -
+					  status->protocol.open_files);
+		row_add_int64(&row, status->bytes_total);
+		row_add_int64(&row, status->bytes_closed + bytes_in_handles(copy->id));
+		row_add_int64(&row, status->bytes_per_second);
+		row_add_int64(&row, h->checksum_failures);
+		row_add_time(&row, (int64) pg_atomic_read_u64(&copy->last_activity));
+		row_put(&row);
 	}
 	return (Datum) 0;
 }
@@ -387,23 +285,21 @@ ese_backup_handle_rows(PG_FUNCTION_ARGS)
 			continue;
 		instance = registry_find(copy->instance_id);
 		allowed = instance != NULL && privilege_to_see(instance->backup.row.begun_by_oid);
-		add_int32(&row, copy->instance_id);
-		add_int64(&row, copy->backup_id);
-		if (allowed || reads)
-			add_int32(&row, (int32) atomic_load(&copy->ring.ident));
-		else
-			add_null(&row);
-		add_text(&row, copy->is_stream ? "stream" : "file");
+		row_add_int32(&row, copy->instance_id);
+		row_add_int64(&row, copy->backup_id);
+		row_add_number(&row, allowed || reads ?
+					   (int32) atomic_load(&copy->ring.ident) : 0);
+		row_add_text(&row, copy->is_stream ? "stream" : "file");
 		add_private_text(&row, filename_show(copy->file_name), allowed);
-		add_int64(&row, (int64) atomic_load(&copy->ring.position));
+		row_add_int64(&row, (int64) atomic_load(&copy->ring.position));
 		if (copy->is_stream)
-			add_null(&row);
+			row_add_null(&row);
 		else
-			add_int64(&row, (int64) copy->ring.size);
-		add_text(&row, copy->opened_by);
-		add_time(&row, copy->opened_at);
-		add_time(&row, (int64) pg_atomic_read_u64(&copy->last_read_at));
-		put_row(&row);
+			row_add_int64(&row, (int64) copy->ring.size);
+		row_add_text(&row, copy->opened_by);
+		row_add_time(&row, copy->opened_at);
+		row_add_time(&row, (int64) pg_atomic_read_u64(&copy->last_read_at));
+		row_put(&row);
 	}
 	return (Datum) 0;
 }
@@ -411,16 +307,10 @@ ese_backup_handle_rows(PG_FUNCTION_ARGS)
 static void
 add_latency(Row *row, const HistoryRow *h)
 {
-	Interval   *latency;
-
 	if (h->stop_requested_at == 0 || h->quiescent_at == 0)
-	{
-		add_null(row);
-		return;
-	}
-	latency = palloc0(sizeof(Interval));
-	latency->time = h->quiescent_at - h->stop_requested_at;
-	add_datum(row, IntervalPGetDatum(latency));
+		row_add_null(row);
+	else
+		row_add_interval(row, h->quiescent_at - h->stop_requested_at);
 }
 
 static void
@@ -429,44 +319,41 @@ put_history_row(Row *row, const HistoryRow *h)
 	bool		allowed = privilege_to_see(h->begun_by_oid);
 	bool		running = h->status == OUTCOME_RUNNING;
 
-	add_int64(row, h->backup_id);
-	add_int32(row, (int32) h->instance_id);
-	add_text(row, h->name);
+	row_add_int64(row, h->backup_id);
+	row_add_int32(row, (int32) h->instance_id);
+	row_add_text(row, h->name);
 	add_label(row, h, allowed);
-	add_text(row, history_kind_name(h->kind));
-	add_text(row, history_status_name(h->status));
-	add_text(row, history_cause_name(h->stop_cause));
+	row_add_text(row, history_kind_name(h->kind));
+	row_add_text(row, history_status_name(h->status));
+	row_add_text(row, history_cause_name(h->stop_cause));
 	if (running)
-		add_null(row);
+		row_add_null(row);
 	else
-		add_int32(row, (int32) h->error_number);
-	add_text(row, running || h->error_number == 0 ? NULL :
-			 jet_error_name((int) h->error_number));
+		row_add_int32(row, (int32) h->error_number);
+	row_add_text(row, running || h->error_number == 0 ? NULL :
+				 jet_error_name((int) h->error_number));
 	add_private_text(row, h->reason, allowed);
 	add_private_text(row, h->location, allowed);
-	add_text(row, h->begun_by);
+	row_add_text(row, h->begun_by);
 	add_private_text(row, h->client_addr, allowed);
 	add_private_text(row, h->application_name, allowed);
-	add_time(row, h->started_at);
-	add_time(row, h->ended_at);
-	add_time(row, h->stop_requested_at);
-	add_text(row, h->stop_requested_by);
-	add_time(row, h->quiescent_at);
-	add_time(row, h->released_at);
+	row_add_time(row, h->started_at);
+	row_add_time(row, h->ended_at);
+	row_add_time(row, h->stop_requested_at);
+	row_add_text(row, h->stop_requested_by);
+	row_add_time(row, h->quiescent_at);
+	row_add_time(row, h->released_at);
 	add_latency(row, h);
-	add_lsn(row, h->start_lsn);
-	add_lsn(row, h->stop_lsn);
-	if (h->timeline != 0)
-		add_int32(row, (int32) h->timeline);
-	else
-		add_null(row);
-	add_int64(row, h->files);
-	add_int64(row, h->bytes);
-	add_int64(row, h->wal_bytes);
-	add_int64(row, h->checksum_failures);
-	add_time(row, h->verified_at);
-	add_text(row, h->verified_depth);
-	put_row(row);
+	row_add_lsn(row, h->start_lsn);
+	row_add_lsn(row, h->stop_lsn);
+	row_add_number(row, (int32) h->timeline);
+	row_add_int64(row, h->files);
+	row_add_int64(row, h->bytes);
+	row_add_int64(row, h->wal_bytes);
+	row_add_int64(row, h->checksum_failures);
+	row_add_time(row, h->verified_at);
+	row_add_text(row, h->verified_depth);
+	row_put(row);
 }
 
 /* The view ese_backup_history. */
@@ -524,16 +411,16 @@ ese_checksum_failure_rows(PG_FUNCTION_ARGS)
 
 			if (!relfile_parse(slash ? slash + 1 : findings[f].file_name, &file))
 				continue;
-			add_int64(&row, findings[f].backup_id);
-			add_int32(&row, copy->id);
-			add_oid(&row, findings[f].database);
-			add_oid(&row, findings[f].tablespace);
-			add_oid(&row, file.number);
-			add_text(&row, relfile_fork_name(file.fork));
+			row_add_int64(&row, findings[f].backup_id);
+			row_add_int32(&row, copy->id);
+			row_add_oid(&row, findings[f].database);
+			row_add_oid(&row, findings[f].tablespace);
+			row_add_oid(&row, file.number);
+			row_add_text(&row, relfile_fork_name(file.fork));
 			add_private_text(&row, findings[f].file_name, allowed);
-			add_int64(&row, findings[f].block);
-			add_time(&row, findings[f].found_at);
-			put_row(&row);
+			row_add_int64(&row, findings[f].block);
+			row_add_time(&row, findings[f].found_at);
+			row_put(&row);
 		}
 		pfree(findings);
 	}
@@ -556,12 +443,12 @@ ese_stream_buffers_rows(PG_FUNCTION_ARGS)
 		open_handles += ese_handles[i].instance_id != 0 &&
 			!ese_handles[i].zombie;
 	}
-	add_int64(&row, (int64) ese_shared->nframes * ENG_FRAME_SIZE);
-	add_int64(&row, (int64) ese_shared->free_frames * ENG_FRAME_SIZE);
-	add_int64(&row, (int64) ese_shared->promised_frames * ENG_FRAME_SIZE);
+	row_add_int64(&row, (int64) ese_shared->nframes * ENG_FRAME_SIZE);
+	row_add_int64(&row, (int64) ese_shared->free_frames * ENG_FRAME_SIZE);
+	row_add_int64(&row, (int64) ese_shared->promised_frames * ENG_FRAME_SIZE);
 	LWLockRelease(frame_lock());
-	add_int64(&row, open_handles);
-	add_int64(&row, zombies);
-	put_row(&row);
+	row_add_int64(&row, open_handles);
+	row_add_int64(&row, zombies);
+	row_put(&row);
 	return (Datum) 0;
 }
