@@ -141,13 +141,19 @@ UNIT_CFLAGS = -std=c11 -O1 -g -D_GNU_SOURCE -Isrc -Wall -Wextra -Werror \
 	$(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 comma := ,
 
-check-unit: $(UNIT_TESTS:%=$(UNIT_DIR)/%)
+UNIT_PROGRAMS = $(UNIT_TESTS:%=$(UNIT_DIR)/%)
+UNIT_ENGINE = $(patsubst src/engine/%.c,$(UNIT_DIR)/engine/%.o,$(wildcard src/engine/*.c))
+
+check-unit: $(UNIT_PROGRAMS)
 	prove --exec '' $^
 
-$(UNIT_DIR)/%: test/unit/%.c test/unit/tap.h $(wildcard src/engine/*)
-	@mkdir -p $(UNIT_DIR)
-	@gcc $(UNIT_CFLAGS) $< $(filter %.c,$(wildcard src/engine/*.c)) -o $@ \
-		$(ENGINE_LIBS)
+# The engine is compiled once, for all programs.
+$(UNIT_ENGINE): $(UNIT_DIR)/engine/%.o: src/engine/%.c $(wildcard src/engine/*.h src/engine/*.def)
+	@mkdir -p $(@D)
+	@gcc $(UNIT_CFLAGS) -c $< -o $@
+
+$(UNIT_PROGRAMS): $(UNIT_DIR)/%: test/unit/%.c $(wildcard test/unit/*.h) $(UNIT_ENGINE)
+	@gcc $(UNIT_CFLAGS) $< $(UNIT_ENGINE) -o $@ $(ENGINE_LIBS)
 
 # ---- the engine must not know PostgreSQL: no include, no symbol
 
