@@ -19,6 +19,7 @@ ENGINE_OBJS = \
 	src/engine/jet.o \
 	src/engine/job.o \
 	src/engine/logmanifest.o \
+	src/engine/logname.o \
 	src/engine/manifest.o \
 	src/engine/pack.o \
 	src/engine/page.o \
@@ -31,8 +32,10 @@ ENGINE_OBJS = \
 	src/engine/sink.o \
 	src/engine/stream.o \
 	src/engine/tar.o \
+	src/engine/tarread.o \
 	src/engine/thread.o \
 	src/engine/throttle.o \
+	src/engine/unpack.o \
 	src/engine/writer.o
 
 OBJS = \
@@ -86,7 +89,7 @@ OBJS = \
 PG_CPPFLAGS = -Isrc -D'PGDLLEXPORT=__attribute__((visibility("default")))'
 PG_CFLAGS = -std=gnu11 -Wextra -Wno-unused-parameter -Wno-sign-compare \
 	-Wno-missing-field-initializers -fvisibility=hidden $(WERROR)
-ENGINE_LIBS = -lisal -lcrypto -lzstd -llz4 -larchive -ljansson -lpthread
+ENGINE_LIBS = -lisal -lcrypto -lzstd -llz4 -ljansson -lpthread
 SHLIB_LINK = $(ENGINE_LIBS)
 
 PG_CONFIG ?= pg_config

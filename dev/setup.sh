@@ -8,7 +8,7 @@ packages="
 	gcc libc6-dev make perl
 	postgresql-15 postgresql-client-15 postgresql-server-dev-15
 	libisal-dev libssl-dev libzstd-dev liblz4-dev libkrb5-dev
-	libarchive-dev libjansson-dev openssl
+	libjansson-dev openssl
 	libipc-run-perl libdbd-pg-perl
 	procps zstd lz4 python3-psycopg2 python3-psycopg pgbouncer
 "

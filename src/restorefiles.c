@@ -180,7 +180,12 @@ write_to(Restore *restore, NativeJob *place)
 static bool
 open_extract(Restore *restore, NativeJob *place, const char *name)
 {
-	place->extract = eng_extract_new(restore->source.directory, name,
+	EngArchive	archive = {
+		.name = name,
+		.of_logs = restore->stage == RESTORE_LOGS,
+	};
+
+	place->extract = eng_extract_new(restore->source.directory, &archive,
 									 write_to(restore, place),
 									 restore->inventory, TARGET_SUFFIX);
 	return place->extract != NULL &&
@@ -244,6 +249,16 @@ open_item(Worker *worker, Restore *restore, NativeJob *place, int n)
 }
 
 /*
+ * How many jobs of this stage may run at once: of logs the newer ones take the
+ * places of older ones, so they come one after the other.
+ */
+static int
+count_places(Worker *worker, Restore *restore)
+{
+	return restore->stage == RESTORE_LOGS ? 1 : worker->threads;
+}
+
+/*
  * Start jobs in free places as long as there are any to start.  False when
  * one cannot be started.
  */
@@ -253,7 +268,7 @@ start_jobs(Worker *worker, Restore *restore)
 	int			directory = worker->target.in_use ? worker->target.directory :
 		restore->source.directory;
 
-	for (int i = 0; i < worker->threads &&
+	for (int i = 0; i < count_places(worker, restore) &&
 		 restore->next_item < count_items(worker, restore); i++)
 	{
 		NativeJob  *place;
@@ -313,7 +328,7 @@ static const char *
 name_of(const NativeJob *place)
 {
 	if (place->extract != NULL)
-		return place->extract->name[0] != '\0' ? place->extract->name : NULL;
+		return place->extract->member.name;
 	if (place->writer != NULL && place->writer->intake.entry != NULL)
 		return place->writer->intake.entry->name;
 	return NULL;
@@ -326,11 +341,12 @@ fail_job(Worker *worker, NativeJob *place)
 	const char *name = name_of(place);
 	char		reason[ESE_MESSAGE_LENGTH];
 
-	if (error.jet == JET_errReadVerifyFailure && name != NULL)
+	if (place->extract != NULL && place->extract->why != NULL)
+		snprintf(reason, sizeof(reason), "archive \"%s\" of the backup is damaged: %s",
+				 place->extract->archive.name, place->extract->why);
+	else if (error.jet == JET_errReadVerifyFailure)
 		snprintf(reason, sizeof(reason), "\"%s\" does not match the manifest",
 				 name);
-	else if (error.jet == JET_errReadVerifyFailure)
-		snprintf(reason, sizeof(reason), "an archive of the backup is damaged");
 	else
 		snprintf(reason, sizeof(reason), "could not %s \"%s\"%s%s",
 				 error.writing ? "write" : "read",

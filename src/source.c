@@ -36,6 +36,23 @@ compare_names(const ListCell *a, const ListCell *b)
 	return strcmp(lfirst(a), lfirst(b));
 }
 
+/* The backup whose logs an archive holds: 0 for the full one. */
+static int64
+logs_number(const char *name)
+{
+	return strtoll(name + strlen("logs."), NULL, 10);
+}
+
+/* Oldest first: what comes later may hold a longer version of a segment. */
+static int
+compare_logs(const ListCell *a, const ListCell *b)
+{
+	int64		first = logs_number(lfirst(a));
+	int64		second = logs_number(lfirst(b));
+
+	return first < second ? -1 : first > second;
+}
+
 /* Find its archives: those of logs, and the others. */
 static void
 list_archives(Source *source)
@@ -56,7 +73,7 @@ list_archives(Source *source)
 											pstrdup(de->d_name));
 	}
 	FreeDir(directory);
-	list_sort(source->log_archives, compare_names);
+	list_sort(source->log_archives, compare_logs);
 	list_sort(source->data_archives, compare_names);
 }
 

@@ -76,6 +76,7 @@ start_lz4(Compressor *c)
 {
 	c->preferences.frameInfo.blockSizeID = LZ4F_max256KB;
 	c->preferences.frameInfo.blockMode = LZ4F_blockIndependent;
+	c->preferences.frameInfo.contentChecksumFlag = LZ4F_contentChecksumEnabled;
 	c->preferences.compressionLevel = c->how.level;
 	/* without this the library copies what it is given */
 	c->preferences.autoFlush = 1;
@@ -88,7 +89,8 @@ start_zstd(Compressor *c)
 	c->zstd = ZSTD_createCCtx();
 	return c->zstd != NULL &&
 		!ZSTD_isError(ZSTD_CCtx_setParameter(c->zstd, ZSTD_c_compressionLevel,
-											 c->how.level));
+											 c->how.level)) &&
+		!ZSTD_isError(ZSTD_CCtx_setParameter(c->zstd, ZSTD_c_checksumFlag, 1));
 }
 
 Compressor *

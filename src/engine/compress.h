@@ -3,7 +3,7 @@
  * compress.h
  *	  Compressing bytes into frames.
  *
- * A frame is complete in itself, and frames that follow one another are read
+ * A frame is complete in itself, with a checksum of its contents, and frames that follow one another are read
  * as one by zstd(1) and lz4(1): so a stream can be cut between two, and
  * several threads can make the frames of one stream.
  *

@@ -36,6 +36,15 @@ digest_free(Digest *digest)
 }
 
 bool
+digest_set_kind(Digest *digest, DigestKind kind)
+{
+	if (digest->kind == kind)
+		return digest_reset(digest);
+	digest_free(digest);
+	return digest_init(digest, kind);
+}
+
+bool
 digest_reset(Digest *digest)
 {
 	digest->crc = CRC_START;

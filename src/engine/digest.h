@@ -43,6 +43,9 @@ typedef struct DigestValue
 extern bool digest_init(Digest *digest, DigestKind kind);
 extern void digest_free(Digest *digest);
 
+/* Make it one of this kind, before its first byte. */
+extern bool digest_set_kind(Digest *digest, DigestKind kind);
+
 /* Back to the state before the first byte. */
 extern bool digest_reset(Digest *digest);
 extern bool digest_update(Digest *digest, const void *data, size_t length);

@@ -1,14 +1,16 @@
 /*-------------------------------------------------------------------------
  *
  * extract.c
- *	  Extracting archives with libarchive.
+ *	  Extracting archives: those that streams write, bit for bit.
+ *
+ * A general reader of archives is generous: it takes one that ends too early,
+ * overlooks what follows its end, and does not look at padding.  Here each
+ * bit has to be what a stream would have written.
  *
  *-------------------------------------------------------------------------
  */
 #include "extract.h"
 
-#include <archive.h>
-#include <archive_entry.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -18,6 +20,7 @@
 #include <unistd.h>
 
 #include "jet.h"
+#include "logname.h"
 
 /* Bytes of members that one step extracts. */
 #define STEP_LENGTH (1024 * 1024)
@@ -27,112 +30,196 @@
 
 #define DIRECTORY_MODE(file_mode) ((file_mode) & 040 ? 0750 : 0700)
 
-/* A read call-back of libarchive. */
-static la_ssize_t
-read_piece(struct archive *archive, void *arg, const void **bytes)
-{
-	EngExtract *extract = arg;
-	ssize_t		n;
-
-	if (job_is_unwanted(extract->job, extract->shared))
-	{
-		archive_set_error(archive, ECANCELED, "unwanted");
-		return ARCHIVE_FATAL;
-	}
-	eng_wait_until(extract->job->engine,
-				   throttle_reserve(&extract->shared->throttle, ENG_FRAME_SIZE));
-	do
-		n = read(extract->fd, extract->piece, ENG_FRAME_SIZE);
-	while (n < 0 && errno == EINTR);
-	if (n < 0)
-	{
-		extract->read_errno = errno;
-		archive_set_error(archive, errno, "read");
-		return ARCHIVE_FATAL;
-	}
-	atomic_fetch_add(&extract->read_done, (uint64_t) n);
-	*bytes = extract->piece;
-	return n;
-}
-
 static bool
-open_archive(EngExtract *extract)
+make_buffers(EngExtract *extract)
 {
-	extract->archive = archive_read_new();
-	if (extract->archive == NULL)
-		return false;
-	return archive_read_support_format_tar(extract->archive) == ARCHIVE_OK &&
-		archive_read_support_filter_lz4(extract->archive) == ARCHIVE_OK &&
-		archive_read_support_filter_zstd(extract->archive) == ARCHIVE_OK &&
-		archive_read_set_read_callback(extract->archive, read_piece) == ARCHIVE_OK &&
-		archive_read_set_callback_data(extract->archive, extract) == ARCHIVE_OK;
+	CompressKind kind = compress_kind_of(extract->archive.name);
+
+	extract->raw = malloc(ENG_FRAME_SIZE);
+	if (kind != COMPRESS_NONE)
+	{
+		extract->unpacker = unpacker_new(kind, extract->archive.listed);
+		extract->unpacked = malloc(ENG_FRAME_SIZE);
+		if (extract->unpacker == NULL || extract->unpacked == NULL)
+			return false;
+	}
+	return extract->raw != NULL &&
+		digest_init(&extract->digest, DIGEST_NONE) &&
+		digest_init(&extract->scratch, DIGEST_NONE) &&
+		digest_init(&extract->raw_digest, (DigestKind) extract->archive.digest.kind);
 }
 
 EngExtract *
-eng_extract_new(int directory, const char *name, const EngTarget *target,
-				const Inventory *inventory, const char *late_suffix)
+eng_extract_new(int directory, const EngArchive *archive,
+				const EngTarget *target, const Inventory *inventory,
+				const char *late_suffix)
 {
 	EngExtract *extract = calloc(1, sizeof(EngExtract));
-	int			fd = openat(directory, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 
-	if (extract == NULL || fd < 0)
-	{
-		free(extract);
-		if (fd >= 0)
-			close(fd);
+	if (extract == NULL)
 		return NULL;
-	}
-	extract->fd = fd;
+	sink_init(&extract->sink, target);
+	extract->archive = *archive;
 	extract->target = target;
 	extract->inventory = inventory;
 	extract->late_suffix = late_suffix;
-	sink_init(&extract->sink, target);
-	extract->piece = malloc(ENG_FRAME_SIZE);
-	if (extract->piece != NULL && open_archive(extract))
-		return extract;
+	extract->fd = openat(directory, archive->name,
+						 O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (extract->fd >= 0)
+	{
+		if (make_buffers(extract))
+			return extract;
+		errno = ENOMEM;
+	}
 	eng_extract_free(extract);
-	errno = ENOMEM;
 	return NULL;
 }
 
 void
 eng_extract_free(EngExtract *extract)
 {
-	if (extract->archive != NULL)
-		(void) archive_read_free(extract->archive);
+	int			sys_errno = errno;
+
 	sink_abandon(&extract->sink);
-	close(extract->fd);
-	free(extract->piece);
+	if (extract->unpacker != NULL)
+		unpacker_free(extract->unpacker);
+	digest_free(&extract->raw_digest);
+	digest_free(&extract->digest);
+	digest_free(&extract->scratch);
+	for (uint32_t i = 0; i < extract->name_count; i++)
+		free(extract->names[i]);
+	free(extract->names);
+	free(extract->unpacked);
+	free(extract->raw);
+	if (extract->fd >= 0)
+		close(extract->fd);
 	free(extract);
+	errno = sys_errno;
 }
 
-/* It is not what it must be. */
+/* A member is not what it must be. */
 static JobOutcome
-fail_verify(EngExtract *extract)
+fail_member(EngExtract *extract)
 {
 	return job_fail(extract->job, JET_errReadVerifyFailure, 0, 0,
 					extract->done);
 }
 
-/* libarchive has failed: was it a read, a stop, or what it has read? */
 static JobOutcome
-fail_archive(EngExtract *extract)
+fail_archive(EngExtract *extract, const char *why)
 {
-	if (job_is_unwanted(extract->job, extract->shared))
-		return JOB_PARK;
-	if (extract->read_errno != 0)
-		return job_fail(extract->job, JET_errDiskIO, extract->read_errno, 0, 0);
-	if (archive_errno(extract->archive) == ENOMEM)
-		return job_fail(extract->job, JET_errOutOfMemory, 0, 0, 0);
-	extract->name[0] = '\0';
-	return fail_verify(extract);
+	extract->why = why;
+	return job_fail(extract->job, JET_errReadVerifyFailure, 0, 0, 0);
 }
+
+static JobOutcome
+fail_memory(EngExtract *extract)
+{
+	return job_fail(extract->job, JET_errOutOfMemory, 0, 0, 0);
+}
+
+/* ---- the bytes of the tar */
+
+/* Before the first byte: a file, and as long as it must be? */
+static JobOutcome
+check_file(EngExtract *extract)
+{
+	struct stat st;
+
+	if (fstat(extract->fd, &st) != 0)
+		return job_fail(extract->job, JET_errDiskIO, errno, 0, 0);
+	if (!S_ISREG(st.st_mode))
+		return fail_archive(extract, "it is no file");
+	if (extract->archive.listed &&
+		(uint64_t) st.st_size != extract->archive.size)
+		return fail_archive(extract, "it has the wrong size");
+	return JOB_MORE;
+}
+
+/* Read the next piece of the file; an empty one at its end. */
+static JobOutcome
+read_raw(EngExtract *extract)
+{
+	EngJob	   *job = extract->job;
+	ssize_t		n;
+
+	eng_wait_until(job->engine,
+				   throttle_reserve(&extract->shared->throttle, ENG_FRAME_SIZE));
+	do
+		n = read(extract->fd, extract->raw, ENG_FRAME_SIZE);
+	while (n < 0 && errno == EINTR);
+	if (job_is_unwanted(job, extract->shared))
+		return JOB_PARK;
+	if (n < 0)
+		return job_fail(job, JET_errDiskIO, errno, 0, 0);
+	if (!digest_update(&extract->raw_digest, extract->raw, (size_t) n))
+		return fail_memory(extract);
+	atomic_fetch_add(&extract->read_done, (uint64_t) n);
+	extract->raw_at = 0;
+	extract->raw_length = (size_t) n;
+	extract->raw_ended = n == 0;
+	return JOB_MORE;
+}
+
+/* Make the next bytes of the tar from what was read. */
+static JobOutcome
+unpack_raw(EngExtract *extract)
+{
+	size_t		used;
+	const char *why;
+
+	if (!unpack(extract->unpacker, extract->raw + extract->raw_at,
+				extract->raw_length - extract->raw_at, &used,
+				extract->unpacked, ENG_FRAME_SIZE, &extract->left, &why))
+		return fail_archive(extract, why);
+	extract->raw_at += used;
+	extract->at = extract->unpacked;
+	if (extract->raw_ended && extract->left == 0)
+		return fail_archive(extract, "it ends too early");
+	return JOB_MORE;
+}
+
+/* Have at least a byte of the tar, unless there is none left. */
+static JobOutcome
+fill(EngExtract *extract, bool *ended)
+{
+	JobOutcome	outcome = JOB_MORE;
+
+	*ended = false;
+	while (outcome == JOB_MORE && extract->left == 0 && !*ended)
+	{
+		if (extract->raw_at == extract->raw_length && !extract->raw_ended)
+			outcome = read_raw(extract);
+		else if (extract->unpacker == NULL)
+		{
+			extract->at = extract->raw + extract->raw_at;
+			extract->left = extract->raw_length - extract->raw_at;
+			extract->raw_at = extract->raw_length;
+			*ended = extract->left == 0 && extract->raw_ended;
+		}
+		else if (extract->raw_ended &&
+				 unpacker_is_between_frames(extract->unpacker))
+			*ended = true;
+		else
+			outcome = unpack_raw(extract);
+	}
+	return outcome;
+}
+
+static void
+skip(EngExtract *extract, size_t length)
+{
+	extract->at += length;
+	extract->left -= length;
+}
+
+/* ---- members */
 
 /* Make a directory and those it lies in: archives come in any order. */
 static JobOutcome
 make_directories(EngExtract *extract, const char *path)
 {
-	char		part[sizeof(extract->name)];
+	char		part[TAR_MAX_NAME + 2];
 
 	if (extract->target == NULL)
 		return JOB_MORE;
@@ -157,12 +244,12 @@ make_directories(EngExtract *extract, const char *path)
 static JobOutcome
 open_target(EngExtract *extract)
 {
-	char		name[sizeof(extract->name) + 32];
-	char		parent[sizeof(extract->name)];
+	char		name[TAR_MAX_NAME + 32];
+	char		parent[TAR_MAX_NAME + 2];
 	char	   *slash;
 	JobOutcome	outcome = JOB_MORE;
 
-	strcpy(parent, extract->name);
+	strcpy(parent, extract->member.name);
 	slash = strrchr(parent, '/');
 	if (slash != NULL && extract->target != NULL)
 	{
@@ -174,112 +261,214 @@ open_target(EngExtract *extract)
 	}
 	if (outcome != JOB_MORE)
 		return outcome;
-	snprintf(name, sizeof(name), "%s%s", extract->name,
-			 strcmp(extract->name, CONTROL_FILE_NAME) == 0 ?
+	snprintf(name, sizeof(name), "%s%s", extract->member.name,
+			 strcmp(extract->member.name, CONTROL_FILE_NAME) == 0 ?
 			 extract->late_suffix : "");
+	/* a standby's last segment comes again, longer, with the next logs */
+	if (extract->archive.of_logs && extract->target != NULL)
+		(void) unlinkat(extract->target->directory, name, 0);
 	return sink_open(extract->job, extract->shared, &extract->sink, name);
 }
 
-/* Of what is not in the manifest, only these belong to a backup. */
+/* May this member be here, as long as it is?  Nothing was written yet. */
 static bool
-may_be_unlisted(const char *name)
+is_expected(EngExtract *extract)
 {
-	return strncmp(name, "pg_wal/", 7) == 0 ||
-		strcmp(name, "backup_manifest") == 0;
+	const TarMember *member = &extract->member;
+
+	extract->file = NULL;
+	if (!path_is_inside(member->name))
+		return false;
+	if (extract->archive.of_logs)
+		return !member->directory &&
+			logname_is_allowed(member->name, member->size);
+	if (member->directory)
+		return true;
+	extract->file = inventory_find(extract->inventory, member->name);
+	return extract->file != NULL && !atomic_load(&extract->file->seen) &&
+		extract->file->size == member->size;
 }
 
-/* Take up the next member. */
-static JobOutcome
-next_member(EngExtract *extract, bool *last)
+/* Of which kind is the digest of the open member? */
+static DigestKind
+digest_kind(const EngExtract *extract)
 {
-	struct archive_entry *entry;
-	const char *name;
-	size_t		length;
-	int			status = archive_read_next_header(extract->archive, &entry);
+	return extract->file != NULL ? (DigestKind) extract->file->digest.kind :
+		DIGEST_NONE;
+}
 
-	*last = status == ARCHIVE_EOF;
-	if (*last)
-		return JOB_MORE;
-	if (status != ARCHIVE_OK && status != ARCHIVE_WARN)
-		return fail_archive(extract);
-	name = archive_entry_pathname(entry);
-	length = name != NULL ? strlen(name) : 0;
-	if (length == 0 || length >= sizeof(extract->name))
-		return fail_archive(extract);
-	strcpy(extract->name, name);
+static JobOutcome
+begin_member(EngExtract *extract)
+{
+	extract->header_length = 0;
 	extract->done = 0;
-	if (archive_entry_filetype(entry) == AE_IFDIR)
-	{
-		if (extract->name[length - 1] == '/')
-			extract->name[length - 1] = '\0';
-		if (!path_is_inside(extract->name))
-			return fail_verify(extract);
-		return make_directories(extract, extract->name);
-	}
-	if (archive_entry_filetype(entry) != AE_IFREG ||
-		archive_entry_hardlink(entry) != NULL ||
-		!path_is_inside(extract->name))
-		return fail_verify(extract);
-	extract->file = NULL;
-	if (extract->inventory != NULL)
-	{
-		extract->file = inventory_find(extract->inventory, extract->name);
-		if (extract->file == NULL ? !may_be_unlisted(extract->name) :
-			atomic_load(&extract->file->seen))
-			return fail_verify(extract);
-	}
-	if (!digest_reset(&extract->job->digest))
-		return job_fail(extract->job, JET_errOutOfMemory, 0, 0, 0);
-	extract->size = (uint64_t) archive_entry_size(entry);
+	if (!is_expected(extract))
+		return fail_member(extract);
+	if (extract->member.directory)
+		return make_directories(extract, extract->member.name);
+	if (!digest_set_kind(&extract->digest, digest_kind(extract)) ||
+		!digest_set_kind(&extract->scratch, digest_kind(extract)))
+		return fail_memory(extract);
 	extract->open = true;
 	return open_target(extract);
+}
+
+/* Take up a part of the next header; when it is whole, the member. */
+static JobOutcome
+read_header(EngExtract *extract)
+{
+	size_t		wanted = TAR_BLOCK;
+	size_t		length;
+
+	if (extract->header_length >= TAR_BLOCK)
+		(void) tar_read_header(extract->header, extract->header_length,
+							   &wanted, &extract->member);
+	length = wanted - extract->header_length;
+	if (length > extract->left)
+		length = extract->left;
+	memcpy(extract->header + extract->header_length, extract->at, length);
+	skip(extract, length);
+	extract->header_length += length;
+	if (extract->header_length < wanted)
+		return JOB_MORE;
+	switch (tar_read_header(extract->header, extract->header_length, &wanted,
+							&extract->member))
+	{
+		case TAR_HEADER_PART:
+			return JOB_MORE;
+		case TAR_HEADER_MEMBER:
+			return begin_member(extract);
+		case TAR_HEADER_END:
+			extract->ending = true;
+			extract->zeros = TAR_END_LENGTH - TAR_BLOCK;
+			return JOB_MORE;
+		case TAR_HEADER_BAD:
+			break;
+	}
+	return fail_archive(extract, "the header of a member is not what ese writes");
+}
+
+/* Note the name of what came with the logs; false when memory is out. */
+static bool
+add_name(EngExtract *extract)
+{
+	if (extract->name_count == extract->name_room)
+	{
+		uint32_t	room = extract->name_room * 2 + 64;
+		char	  **larger = realloc(extract->names, room * sizeof(char *));
+
+		if (larger == NULL)
+			return false;
+		extract->names = larger;
+		extract->name_room = room;
+	}
+	extract->names[extract->name_count] = strdup(extract->member.name);
+	return extract->names[extract->name_count++] != NULL;
 }
 
 static JobOutcome
 finish_member(EngExtract *extract)
 {
-	EngJob	   *job = extract->job;
 	DigestValue value;
 
 	extract->open = false;
-	if (extract->done != extract->size)
-		return fail_verify(extract);
-	if (!digest_value(&job->digest, &job->scratch, &value))
-		return job_fail(job, JET_errOutOfMemory, 0, 0, 0);
+	extract->zeros = tar_padding(extract->done);
+	if (!digest_value(&extract->digest, &extract->scratch, &value) ||
+		(extract->archive.of_logs && !add_name(extract)))
+		return fail_memory(extract);
 	if (extract->file != NULL)
 	{
 		if (!inventory_matches(extract->file, extract->done, &value))
-			return fail_verify(extract);
+			return fail_member(extract);
 		atomic_store(&extract->file->seen, true);
 	}
 	atomic_fetch_add(&extract->files_done, 1);
-	return sink_close(job, extract->shared, &extract->sink);
+	return sink_close(extract->job, extract->shared, &extract->sink);
 }
 
-/* The next block of the open member. */
+/* The next piece of the open member. */
 static JobOutcome
-extract_block(EngExtract *extract)
+extract_piece(EngExtract *extract)
 {
-	const void *bytes;
-	size_t		length;
-	la_int64_t	offset;
-	int			status = archive_read_data_block(extract->archive, &bytes,
-												 &length, &offset);
+	uint64_t	rest = extract->member.size - extract->done;
+	size_t		length = rest < extract->left ? (size_t) rest : extract->left;
+	const char *bytes = extract->at;
 
-	if (status == ARCHIVE_EOF)
-		return finish_member(extract);
-	if (status != ARCHIVE_OK)
-		return fail_archive(extract);
-	/* an archive of ours has no holes */
-	if ((uint64_t) offset != extract->done)
-		return fail_verify(extract);
-	if (extract->inventory != NULL &&
-		!digest_update(&extract->job->digest, bytes, length))
-		return job_fail(extract->job, JET_errOutOfMemory, 0, 0, 0);
+	if (!digest_update(&extract->digest, bytes, length))
+		return fail_memory(extract);
+	skip(extract, length);
 	extract->done += length;
 	atomic_fetch_add(&extract->bytes_done, length);
 	return sink_write(extract->job, extract->shared, &extract->sink, bytes,
 					  length);
+}
+
+static JobOutcome
+skip_zeros(EngExtract *extract)
+{
+	size_t		length = extract->zeros < extract->left ? extract->zeros :
+		extract->left;
+
+	if (!tar_is_zero(extract->at, length))
+		return fail_archive(extract, "something lies where there must be nothing but zeros");
+	skip(extract, length);
+	extract->zeros -= length;
+	return JOB_MORE;
+}
+
+/* ---- the end */
+
+static int
+compare_names(const void *a, const void *b)
+{
+	return strcmp(*(char *const *) a, *(char *const *) b);
+}
+
+static JobOutcome
+finish(EngExtract *extract)
+{
+	DigestValue value;
+
+	if (!extract->ending || extract->zeros > 0)
+		return fail_archive(extract, "it ends too early");
+	if (!digest_set_kind(&extract->scratch, extract->raw_digest.kind) ||
+		!digest_value(&extract->raw_digest, &extract->scratch, &value))
+		return fail_memory(extract);
+	if (extract->archive.listed &&
+		memcmp(value.bytes, extract->archive.digest.bytes, value.length) != 0)
+		return fail_archive(extract, "its checksum is wrong");
+	if (extract->name_count > 0)
+		qsort(extract->names, extract->name_count, sizeof(char *),
+			  compare_names);
+	for (uint32_t i = 1; i < extract->name_count; i++)
+	{
+		if (strcmp(extract->names[i - 1], extract->names[i]) == 0)
+			return fail_archive(extract, "a file lies in it twice");
+	}
+	return job_finish(extract->job);
+}
+
+/* Go on with what comes next; *ended when it was the last. */
+static JobOutcome
+advance(EngExtract *extract, bool *ended)
+{
+	JobOutcome	outcome;
+
+	*ended = false;
+	if (extract->open && extract->done == extract->member.size)
+		return finish_member(extract);
+	outcome = fill(extract, ended);
+	if (outcome != JOB_MORE)
+		return outcome;
+	if (*ended)
+		return finish(extract);
+	if (extract->open)
+		return extract_piece(extract);
+	if (extract->zeros > 0)
+		return skip_zeros(extract);
+	if (extract->ending)
+		return fail_archive(extract, "something follows its end");
+	return read_header(extract);
 }
 
 static JobOutcome
@@ -288,23 +477,18 @@ extract_step(EngJob *job, EngShared *shared)
 	EngExtract *extract = job->task;
 	uint64_t	until = atomic_load(&extract->bytes_done) + STEP_LENGTH;
 	JobOutcome	outcome = JOB_MORE;
-	bool		last = false;
+	bool		ended = false;
 
 	extract->job = job;
 	extract->shared = shared;
-	/* opening reads the beginning, so it is the job's as well */
-	if (atomic_load(&extract->read_done) == 0 &&
-		archive_read_open1(extract->archive) != ARCHIVE_OK)
-		return fail_archive(extract);
+	if (atomic_load(&extract->read_done) == 0)
+		outcome = check_file(extract);
 	for (int members = 0; members < STEP_MEMBERS && outcome == JOB_MORE &&
 		 atomic_load(&extract->bytes_done) < until; members += !extract->open)
 	{
 		if (job_is_unwanted(job, shared))
 			return JOB_PARK;
-		outcome = extract->open ? extract_block(extract) :
-			next_member(extract, &last);
-		if (last)
-			return job_finish(job);
+		outcome = advance(extract, &ended);
 	}
 	return outcome;
 }

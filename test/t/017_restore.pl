@@ -190,8 +190,8 @@ damaged('a short log', sub { truncate("$_[0]/pg_wal/$segments[1]", 1000) }, 'J05
 damaged('a log under another name', sub { copy("$_[0]/pg_wal/$segments[1]", "$_[0]/pg_wal/$segments[2]") }, 'J0501', qr/\Q$segments[2]\E is damaged/);
 damaged('a log of another cluster', sub { change_byte("$_[0]/pg_wal/$segments[1]", 24) }, 'J0555', qr/another cluster/);
 damaged('an incomplete one', sub { append_to_file("$_[0]/ese_backup_incomplete", 'x') }, 'J0615', qr/is not complete/);
-damaged('an archive with another byte', sub { change_byte("$_[0]/data.1.tar.zst", -s "$_[0]/data.1.tar.zst" >> 1) }, 'J1018', qr/archive of the backup is damaged|does not match/, from => "$work/tar_zstd1");
-damaged('an archive that is cut', sub { truncate("$_[0]/data.2.tar.lz4", 200_000) }, 'J1018', qr/archive of the backup is damaged|does not match/, from => "$work/tar_lz4");
+damaged('an archive with another byte', sub { change_byte("$_[0]/data.1.tar.zst", -s "$_[0]/data.1.tar.zst" >> 1) }, 'J1018', qr/archive ".*" of the backup is damaged|does not match/, from => "$work/tar_zstd1");
+damaged('an archive that is cut', sub { truncate("$_[0]/data.2.tar.lz4", 200_000) }, 'J1018', qr/archive ".*" of the backup is damaged|does not match/, from => "$work/tar_lz4");
 damaged('a missing archive', sub { unlink("$_[0]/data.1.tar") }, 'J1811', qr/is missing in the backup/, from => "$work/tar_none");
 damaged('no archive of logs', sub { unlink(glob("$_[0]/logs*")) }, 'J0615', qr/[Tt]here is no backup/, from => "$work/tar_none");
 my $copy = copy("$work/full", "$work/waldump");

@@ -220,7 +220,9 @@ static int
 extract(Engine *engine, int from, const char *name, const EngTarget *target,
 		const Inventory *inventory)
 {
-	EngExtract *work = eng_extract_new(from, name, target, inventory, ".late");
+	EngArchive	archive = {.name = name};
+	EngExtract *work = eng_extract_new(from, &archive, target, inventory,
+									   ".late");
 	EngRing		ring;
 	int			error;
 
