@@ -229,8 +229,7 @@ extern bool openfile_refuse_style(Worker *worker, Call *call,
  * A handle for an opened job.  False and the answer when shared memory is
  * short; then the place is still free.
  */
-extern bool openfile_take_handle(Worker *worker, Call *call, OpenFile *place,
-								 uint32 *slot, uint32 *nframes);
+extern bool openfile_take_handle(Worker *worker, Call *call, OpenFile *place);
 
 /* Count one more open handle, and answer with it. */
 extern void openfile_publish(Worker *worker, Call *call, OpenFile *place);

@@ -184,9 +184,28 @@ next_number(EseHandle *handle)
 		(uint32) (handle - ese_handles) + 1;
 }
 
+/*
+ * Frames for a handle's ring: those that were promised, and what nobody has
+ * reserved.  The ring has them from now on, so that they come back with the
+ * handle whatever happens next.  The frame lock is held.
+ */
+static void
+give_frames(EseHandle *handle)
+{
+	int			surplus = ese_shared->free_frames -
+		ese_shared->promised_frames;
+	uint32		slot[RING_MAX_FRAMES];
+	uint32		nframes = RING_MIN_FRAMES +
+		Max(0, Min(surplus, RING_MAX_FRAMES - RING_MIN_FRAMES));
+
+	ese_shared->promised_frames -= RING_MIN_FRAMES;
+	for (uint32 i = 0; i < nframes; i++)
+		slot[i] = take_frame();
+	ring_set_frames(&handle->ring, slot, nframes);
+}
+
 EseHandle *
-frame_take_handle(EseInstance *instance, uint32 *number,
-				  uint32 *slot, uint32 *nframes)
+frame_take_handle(EseInstance *instance, uint32 *number)
 {
 	EseHandle  *handle = NULL;
 
@@ -196,14 +215,7 @@ frame_take_handle(EseInstance *instance, uint32 *number,
 		handle = claim_free_place();
 	if (handle != NULL)
 	{
-		int			surplus = ese_shared->free_frames -
-			ese_shared->promised_frames;
-
-		ese_shared->promised_frames -= RING_MIN_FRAMES;
-		*nframes = RING_MIN_FRAMES +
-			Max(0, Min(surplus, RING_MAX_FRAMES - RING_MIN_FRAMES));
-		for (uint32 i = 0; i < *nframes; i++)
-			slot[i] = take_frame();
+		give_frames(handle);
 		*number = next_number(handle);
 		handle->instance_id = instance->id;
 		handle->zombie = false;

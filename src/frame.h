@@ -27,12 +27,10 @@ extern bool frame_reserve(EseInstance *instance, int handles,
 extern void frame_unreserve(EseInstance *instance);
 
 /*
- * A free handle with its frames, its ring claimed by the owner and ready for
- * ring_open(); slot[] and *nframes are set.  NULL when zombies hold so much
- * that nothing is left.
+ * A free handle, its ring with its frames claimed by the owner and ready for
+ * ring_open().  NULL when zombies hold so much that nothing is left.
  */
-extern EseHandle *frame_take_handle(EseInstance *instance, uint32 *number,
-									uint32 *slot, uint32 *nframes);
+extern EseHandle *frame_take_handle(EseInstance *instance, uint32 *number);
 
 /*
  * Close a handle whose job is idle.  It is free at once, or a zombie when a

@@ -96,7 +96,6 @@ NativeJob *
 native_take_place(Worker *worker, int index, int directory, const char *suffix)
 {
 	NativeJob  *place = &worker->native_jobs[index];
-	uint32		no_slot = 0;
 	int32		holder;
 
 	/* one may still be in a system call of a backup that was stopped */
@@ -114,7 +113,7 @@ native_take_place(Worker *worker, int index, int directory, const char *suffix)
 	}
 	memset(&place->ring, 0, sizeof(place->ring));
 	(void) ring_claim(&place->ring, RING_CLAIM_OWNER, &holder);
-	ring_open(&place->ring, (uint32) index + 1, 0, PG_INT64_MAX, &no_slot, 0);
+	ring_open(&place->ring, (uint32) index + 1, 0, PG_INT64_MAX);
 	place->in_use = true;
 	return place;
 }

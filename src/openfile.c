@@ -243,11 +243,9 @@ verify_mode(Worker *worker, const FileEntry *entry)
 }
 
 bool
-openfile_take_handle(Worker *worker, Call *call, OpenFile *place,
-					 uint32 *slot, uint32 *nframes)
+openfile_take_handle(Worker *worker, Call *call, OpenFile *place)
 {
-	EseHandle  *handle = frame_take_handle(worker->instance, &place->number,
-										   slot, nframes);
+	EseHandle  *handle = frame_take_handle(worker->instance, &place->number);
 
 	if (handle == NULL)
 	{
@@ -293,8 +291,6 @@ start_reading(Worker *worker, Call *call, OpenFile *place, FileEntry *entry,
 			  int fd)
 {
 	uint64		base = (uint64) call->request.number;
-	uint32		slot[RING_MAX_FRAMES];
-	uint32		nframes;
 	EngSource	source = {
 		.fd = fd,
 		.memory = file_memory(entry),
@@ -303,7 +299,7 @@ start_reading(Worker *worker, Call *call, OpenFile *place, FileEntry *entry,
 		.tag = (uint32) (entry - worker->backup->attach.entries),
 	};
 
-	if (!openfile_take_handle(worker, call, place, slot, &nframes))
+	if (!openfile_take_handle(worker, call, place))
 	{
 		if (fd >= 0)
 			close(fd);
@@ -320,8 +316,7 @@ start_reading(Worker *worker, Call *call, OpenFile *place, FileEntry *entry,
 					 "out of memory for one more open file");
 		return false;
 	}
-	ring_open(&place->handle->ring, place->number, base, (uint64) entry->size,
-			  slot, nframes);
+	ring_open(&place->handle->ring, place->number, base, (uint64) entry->size);
 	place->entry = entry;
 	place->status_before = entry->status;
 	entry->status = FILE_OPEN;

@@ -9,6 +9,22 @@
  * larger than the ring is read again from the file, after the job was told to
  * remember the digest at its start (RING_MARK, RING_REWIND).
  *
+ * A call may be ended at any wait: by a cancel, a time-out, the loss of its
+ * connection.  What it has delivered is what ring_delivered() was told, and
+ * the next call, whichever it is, finds its way by ring_find().
+ *
+ * Order of memory: what a reader shares with the thread that fills the ring
+ * is in ring.h.  With the worker and with who stops the backup it shares
+ * PostgreSQL's atomics, which order nothing by themselves:
+ * - reader_proc_number is written before the ring's reader_waiting (and with
+ *   the claim held), and read after these: who finds a reader waiting wakes
+ *   that one, or nobody who minds.
+ * - The stop word is read after reader_waiting was set, and set before that is
+ *   looked at (both with full barriers): a stop that finds nobody to wake is
+ *   seen by stop_check() before the reader sleeps.
+ * - reader_check_end() has a barrier between the copy and the stop word.
+ * - last_read_at and last_activity are single words about nothing else.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -152,70 +168,67 @@ reader_await(Reading *reading, bool request, uint64 frame)
 }
 
 static void
-ask_job(Reading *reading, RingRequest request)
+refuse_offset(Reading *reading, uint64 offset)
 {
-	ring_request(&reading->handle->ring, request, reading->start);
-	worker_wake(reading->instance);
-	(void) reader_await(reading, true, 0);
+	EngRing    *ring = &reading->handle->ring;
+	char	   *previous = "";
+	RingMark	mark;
+
+	if (ring->piece_valid &&
+		ring_find(ring, ring->piece_start, &mark) != RING_LOST)
+		previous = psprintf(", and the previous piece began at %llu",
+							(unsigned long long) ring->piece_start);
+	ereport(ERROR,
+			(jet_errcode(JET_errInvalidParameter),
+			 errmsg("cannot read file \"%s\" at offset %llu",
+					reading->handle->file_name,
+					(unsigned long long) offset),
+			 jet_errdetail(JET_errInvalidParameter,
+						   psprintf("The position is %llu%s.",
+									(unsigned long long) atomic_load(&ring->position),
+									previous))));
 }
 
-/* Which piece is wanted? */
+/* Which piece is wanted?  The next one, or the previous one again. */
 static void
 choose_piece(Reading *reading, uint64 max_bytes, bool has_offset,
-			 int64 at_offset)
+			 uint64 at_offset)
 {
 	EngRing    *ring = &reading->handle->ring;
-	uint64		position = atomic_load(&ring->position);
-
-	reading->start = position;
-	if (has_offset && (uint64) at_offset != position)
-	{
-		if (!ring->piece_valid || (uint64) at_offset != ring->piece_start)
-			ereport(ERROR,
-					(jet_errcode(JET_errInvalidParameter),
-					 errmsg("cannot read file \"%s\" at offset %lld",
-							reading->handle->file_name, (long long) at_offset),
-					 jet_errdetail(JET_errInvalidParameter,
-								   psprintf("The position is %llu%s.",
-											(unsigned long long) position,
-											!ring->piece_valid ? "" :
-											psprintf(", and the previous piece began at %llu",
-													 (unsigned long long) ring->piece_start)))));
-		reading->start = ring->piece_start;
-	}
-	reading->length = Min(max_bytes, ring->size - reading->start);
-}
-
-/*
- * Make the ring ready for the piece: give back what lies before it, or have
- * it filled again from where the piece began.
- */
-static void
-prepare_ring(Reading *reading)
-{
-	EngRing    *ring = &reading->handle->ring;
-	uint64		first;
-	uint64		last;
+	RingMark	mark;
 
 	/* what a session asked for that died meanwhile */
 	(void) reader_await(reading, true, 0);
 
-	if (!ring_holds(ring, reading->start))
-		ask_job(reading, RING_REWIND);
-
-	first = ring_frame_of(ring, reading->start);
-	last = ring_frame_of(ring, reading->start + reading->length - 1);
-	if (ring_retire(ring, first))
-		worker_wake(reading->instance);
-
-	/* frames of a piece this large are gone before its end is reached */
-	reading->large = last - first >= ring->nframes;
-	if (reading->large && !(ring->marked_valid && ring->marked == reading->start))
+	reading->start = atomic_load(&ring->position);
+	if (has_offset && at_offset != reading->start)
 	{
-		ask_job(reading, RING_MARK);
-		ring->marked = reading->start;
-		ring->marked_valid = true;
+		/* it is gone once the next one was asked for */
+		if (!ring->piece_valid || at_offset != ring->piece_start ||
+			ring_find(ring, at_offset, &mark) == RING_LOST)
+			refuse_offset(reading, at_offset);
+		reading->start = at_offset;
 	}
+	reading->length = Min(max_bytes, ring->size - reading->start);
+}
+
+void
+reader_prepare(Reading *reading)
+{
+	EngRing    *ring = &reading->handle->ring;
+	RingReady	ready;
+
+	while ((ready = ring_prepare(ring, reading->start,
+								 reading->length)) == RING_ASKED)
+	{
+		worker_wake(reading->instance);
+		(void) reader_await(reading, true, 0);
+	}
+	if (ready == RING_CANNOT)
+		refuse_offset(reading, reading->start);
+	reading->large = ring_is_large(ring, reading->start, reading->length);
+	if (ring_retire(ring, ring_frame_of(ring, reading->start)))
+		worker_wake(reading->instance);
 }
 
 /* Copy the piece, frame after frame as they come. */
@@ -238,13 +251,21 @@ copy_piece(Reading *reading, char *to)
 		memcpy(to, ring_bytes(ring, ese_frames, at), stop - at);
 		to += stop - at;
 		at = stop;
+		testpoint("read.frame");
 	}
+}
+
+void
+reader_check_end(Reading *reading)
+{
+	pg_memory_barrier();
+	stop_check(reading->instance, reading->stop_word);
 }
 
 /* The whole read, with the claim held. */
 static bytea *
 read_piece(Reading *reading, uint64 max_bytes, bool has_offset,
-		   int64 at_offset)
+		   uint64 at_offset)
 {
 	EngRing    *ring = &reading->handle->ring;
 	bytea	   *piece;
@@ -257,19 +278,14 @@ read_piece(Reading *reading, uint64 max_bytes, bool has_offset,
 	testpoint("read.claimed");
 	if (reading->length > 0)
 	{
-		prepare_ring(reading);
+		reader_prepare(reading);
 		copy_piece(reading, VARDATA(piece));
 	}
 	testpoint("read.copied");
 
-	/* whatever was copied counts only if nothing has ended it meanwhile */
-	stop_check(reading->instance, reading->stop_word);
+	reader_check_end(reading);
 	if (reading->length > 0)
-	{
-		ring->piece_start = reading->start;
-		ring->piece_valid = true;
-		atomic_store(&ring->position, reading->start + reading->length);
-	}
+		ring_delivered(ring, reading->start, reading->length);
 	reader_touch(reading);
 	return piece;
 }
@@ -376,7 +392,8 @@ ese_read_file_instance(PG_FUNCTION_ARGS)
 							 number);
 		if (!has_offset)
 			reader_refuse_broken(&reading, number);
-		piece = read_piece(&reading, max_bytes, has_offset, at_offset);
+		piece = read_piece(&reading, max_bytes, has_offset,
+						   (uint64) at_offset);
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(reader_release, PointerGetDatum(&reading));
 	reader_release(0, PointerGetDatum(&reading));

@@ -18,7 +18,8 @@ typedef struct Reading
 	uint64		stop_word;		/* at entry */
 	uint64		start;			/* of the piece */
 	uint64		length;
-	bool		large;			/* it spans more frames than the ring has */
+	bool		large;			/* it spans more frames than the ring has, and
+								 * gives them back while it is copied */
 } Reading;
 
 /*
@@ -52,6 +53,19 @@ extern void reader_release(int code, Datum reading);
  * when a stream has ended before it.
  */
 extern bool reader_await(Reading *reading, bool request, uint64 frame);
+
+/*
+ * Make the ring of a file ready for the piece in start and length, and give
+ * back what lies before it.  Afterwards the frames are where ring_frame_of()
+ * says.  J1003 when it cannot be had any more.
+ */
+extern void reader_prepare(Reading *reading);
+
+/*
+ * What was copied counts only if nothing has ended the backup meanwhile; call
+ * it between the copy and whatever makes it count.
+ */
+extern void reader_check_end(Reading *reading);
 
 /* A sign of life: now, for the idle timeout and the views. */
 extern void reader_touch(Reading *reading);

@@ -122,8 +122,6 @@ start_stream(Worker *worker, Call *call, OpenFile *place)
 	bool		verify = DataChecksumsEnabled() && !backup->logs_listed &&
 		worker->instance->params.verify_checksums != VERIFY_OFF;
 	Compression how = param_compression(&worker->instance->params);
-	uint32		slot[RING_MAX_FRAMES];
-	uint32		nframes;
 
 	if ((backup->queue == NULL && !streamfile_make_queue(backup, NULL)) ||
 		!AcquireExternalFD())
@@ -132,7 +130,7 @@ start_stream(Worker *worker, Call *call, OpenFile *place)
 					 "out of memory or file descriptors for one more stream");
 		return;
 	}
-	if (!openfile_take_handle(worker, call, place, slot, &nframes))
+	if (!openfile_take_handle(worker, call, place))
 	{
 		ReleaseExternalFD();
 		return;
@@ -154,8 +152,7 @@ start_stream(Worker *worker, Call *call, OpenFile *place)
 					 "out of memory for one more stream");
 		return;
 	}
-	ring_open(&place->handle->ring, place->number, 0, PG_INT64_MAX, slot,
-			  nframes);
+	ring_open(&place->handle->ring, place->number, 0, PG_INT64_MAX);
 	openfile_publish(worker, call, place);
 	streamfile_publish(worker);
 }

@@ -143,8 +143,7 @@ copy_next(Reading *reading, uint32 max_bytes)
 	memcpy(VARDATA(piece), bytes, length);
 	testpoint("stream.copied");
 
-	/* whatever was copied counts only if nothing has ended it meanwhile */
-	stop_check(reading->instance, reading->stop_word);
+	reader_check_end(reading);
 	receipt_expect(reading->instance, reading->handle, SEND_ROWS);
 	advance(reading, length);
 	return piece;
@@ -246,22 +245,29 @@ send_copy_begin(void)
 	pq_endmessage(&message);
 }
 
-/* Bytes of a file's handle, a frame at a time. */
+/*
+ * Bytes of a file's handle, a frame at a time.  Where the frame ends is known
+ * when the ring is where the position is.
+ */
 static bool
 next_file_bytes(Reading *reading, char **bytes, uint32 *length)
 {
 	EngRing    *ring = &reading->handle->ring;
-	uint64		position = atomic_load(&ring->position);
-	uint64		frame = ring_frame_of(ring, position);
+	uint64		frame;
 
-	if (position >= ring->size)
-		return false;
+	/* what a session asked for that died meanwhile */
 	(void) reader_await(reading, true, 0);
-	if (ring_retire(ring, frame))
-		worker_wake(reading->instance);
+
+	reading->start = atomic_load(&ring->position);
+	reading->length = Min(1, ring->size - reading->start);
+	if (reading->length == 0)
+		return false;
+	reader_prepare(reading);
+	frame = ring_frame_of(ring, reading->start);
+	reading->length = ring_frame_end(ring, frame) - reading->start;
 	(void) reader_await(reading, false, frame);
-	*bytes = ring_bytes(ring, ese_frames, position);
-	*length = (uint32) (ring_frame_end(ring, frame) - position);
+	*bytes = ring_bytes(ring, ese_frames, reading->start);
+	*length = (uint32) reading->length;
 	return true;
 }
 
@@ -269,11 +275,9 @@ static void
 advance_file(Reading *reading, uint32 length)
 {
 	EngRing    *ring = &reading->handle->ring;
-	uint64		position = atomic_load(&ring->position);
 
-	ring->piece_start = position;
-	ring->piece_valid = true;
-	atomic_store(&ring->position, position + length);
+	ring_delivered(ring, reading->start, length);
+	atomic_store(&ring->sending, 0);
 	reader_touch(reading);
 }
 
@@ -295,7 +299,7 @@ copy_out(Reading *reading)
 		receipt_expect(reading->instance, reading->handle, SEND_COPY);
 		atomic_store(&reading->handle->ring.sending, length);
 		message_send('d', bytes, length);
-		stop_check(reading->instance, reading->stop_word);
+		reader_check_end(reading);
 		if (is_stream)
 			advance(reading, length);
 		else

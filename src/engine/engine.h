@@ -120,9 +120,9 @@ extern bool eng_job_idle(EngJob *job);
 extern bool eng_job_wants_lsn_limit(EngJob *job);
 
 /*
- * The digest of the bytes up to 'position', which the ring must still hold
- * or have just passed; *state is made by the caller with digest_init().
- * The job must be idle.
+ * The digest of the bytes before 'position' as they were delivered; *state is
+ * made by the caller with digest_init().  False when memory is out, or the
+ * position is neither in the ring nor marked.  The job must be idle.
  */
 extern bool eng_job_digest(EngJob *job, uint64_t position, Digest *state);
 

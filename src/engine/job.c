@@ -30,8 +30,9 @@ job_init(EngJob *job, DigestKind kind)
 	bool		ok;
 
 	ok = digest_init(&job->digest, kind);
-	ok = digest_init(&job->mark, kind) && ok;
 	ok = digest_init(&job->scratch, kind) && ok;
+	for (int i = 0; i < RING_MARKS; i++)
+		ok = digest_init(&job->mark[i], kind) && ok;
 	for (int i = 0; i < RING_MAX_FRAMES; i++)
 		ok = digest_init(&job->at_frame[i], kind) && ok;
 	return ok;
@@ -41,8 +42,9 @@ void
 job_free(EngJob *job)
 {
 	digest_free(&job->digest);
-	digest_free(&job->mark);
 	digest_free(&job->scratch);
+	for (int i = 0; i < RING_MARKS; i++)
+		digest_free(&job->mark[i]);
 	for (int i = 0; i < RING_MAX_FRAMES; i++)
 		digest_free(&job->at_frame[i]);
 }
@@ -234,20 +236,20 @@ job_verify(EngJob *job, EngShared *shared, char *frame, size_t length,
 }
 
 /*
- * The digest before a frame is kept beside it, so the digest at any byte of
- * the ring is that and the bytes between.
+ * The digest before a frame is kept beside it, so the digest at any byte that
+ * the ring holds is that and the bytes between.
  */
-bool
-job_digest_at(EngJob *job, const EngShared *shared, uint64_t position,
-			  Digest *state)
+static bool
+digest_held(EngJob *job, const EngShared *shared, uint64_t position,
+			Digest *state)
 {
 	EngRing    *ring = job->ring;
 	uint64_t	frame = ring_frame_of(ring, position);
 	uint64_t	start;
 
-	/* nothing beyond was read yet: it is the running digest */
+	/* the end of what was read: it is the running digest */
 	if (frame >= atomic_load(&ring->produced))
-		return digest_copy(state, &job->digest);
+		return !job->digest_broken && digest_copy(state, &job->digest);
 
 	start = atomic_load(&ring->base) + frame * ENG_FRAME_SIZE;
 	if (!digest_copy(state, &job->at_frame[frame % ring->nframes]))
@@ -259,29 +261,58 @@ job_digest_at(EngJob *job, const EngShared *shared, uint64_t position,
 						 (size_t) (position - start));
 }
 
-/* RING_MARK: keep the digest at a position the ring still holds. */
-static bool
-serve_mark(EngJob *job, EngShared *shared, uint64_t position)
+bool
+job_digest_at(EngJob *job, const EngShared *shared, uint64_t position,
+			  Digest *state)
 {
-	if (!job_digest_at(job, shared, position, &job->mark))
-		return false;
-	job->mark_position = position;
-	return true;
+	RingMark	mark;
+
+	switch (ring_find(job->ring, position, &mark))
+	{
+		case RING_HELD:
+			return digest_held(job, shared, position, state);
+		case RING_MARKED:
+			return digest_copy(state, &job->mark[mark]);
+		case RING_LOST:
+			break;
+	}
+	return false;
 }
 
-/* RING_REWIND: fill the ring again from the marked position. */
+/* RING_MARK; false when memory is out. */
 static bool
-serve_rewind(EngJob *job, uint64_t position)
+serve_mark(EngJob *job, EngShared *shared, RingMark mark, uint64_t position)
 {
 	EngRing    *ring = job->ring;
 
-	if (position != job->mark_position ||
-		!digest_copy(&job->digest, &job->mark))
+	atomic_store(&ring->mark[mark], RING_UNMARKED);
+	if (!ring_holds(ring, position))
+		return true;
+	if (!digest_held(job, shared, position, &job->mark[mark]))
 		return false;
-	atomic_store(&ring->base, position);
+	atomic_store(&ring->mark[mark], position);
+	return true;
+}
+
+/* RING_REWIND; false when memory is out. */
+static bool
+serve_rewind(EngJob *job, RingMark mark)
+{
+	EngRing    *ring = job->ring;
+	uint64_t	position = atomic_load(&ring->mark[mark]);
+
+	if (position == RING_UNMARKED)
+		return true;
+	if (!digest_copy(&job->digest, &job->mark[mark]))
+		return false;
+	/* in this order 'consumed' never passes 'produced' */
 	atomic_store(&ring->consumed, 0);
 	atomic_store(&ring->produced, 0);
+	atomic_store(&ring->base, position);
 	job->loaded = false;
+	/* the ring is back at the position */
+	if (mark == RING_MARK_POSITION)
+		atomic_store(&ring->mark[mark], RING_UNMARKED);
 	return true;
 }
 
@@ -289,11 +320,12 @@ static JobOutcome
 serve_request(EngJob *job, EngShared *shared, RingRequest request)
 {
 	EngRing    *ring = job->ring;
+	RingMark	mark = (RingMark) atomic_load(&ring->request_mark);
 	uint64_t	position = atomic_load(&ring->request_position);
 	bool		ok;
 
-	ok = request == RING_MARK ? serve_mark(job, shared, position)
-		: serve_rewind(job, position);
+	ok = request == RING_MARK ? serve_mark(job, shared, mark, position)
+		: serve_rewind(job, mark);
 	if (!ok)
 		return job_fail(job, JET_errOutOfMemory, 0, 0, position);
 	atomic_store(&ring->request, RING_NO_REQUEST);
@@ -372,7 +404,10 @@ job_fill_frame(EngJob *job, EngShared *shared)
 	}
 	if (!digest_copy(&job->at_frame[number % ring->nframes], &job->digest) ||
 		!digest_update(&job->digest, frame, length))
+	{
+		job->digest_broken = true;
 		return job_fail(job, JET_errOutOfMemory, 0, 0, offset);
+	}
 
 	job->loaded = false;
 	atomic_store(&ring->produced, number + 1);

@@ -75,10 +75,10 @@ struct EngJob
 
 	/* by the running thread; by the owner while idle */
 	Digest		digest;			/* of all bytes before frame 'produced' */
+	bool		digest_broken;	/* it is of more, or nothing: memory was out */
 	Digest		at_frame[RING_MAX_FRAMES];	/* digest before each frame */
-	Digest		mark;			/* digest at the marked position */
+	Digest		mark[RING_MARKS];	/* digest before each mark of the ring */
 	Digest		scratch;
-	uint64_t	mark_position;
 	bool		loaded;			/* the next frame is read, not yet verified */
 	uint32_t	verified;		/* pages of it that are */
 	uint64_t	asked_epoch;	/* lsn_limit_epoch when it began to want one */

@@ -526,6 +526,7 @@ eng_job_open(EngJob *job, EngRing *ring, const EngSource *source,
 	job->task = NULL;
 	job->loaded = false;
 	job->verified = 0;
+	job->digest_broken = false;
 	atomic_store(&job->wants_lsn_limit, false);
 	return true;
 }

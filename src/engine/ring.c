@@ -13,8 +13,14 @@
 #define LINGER_NS 1000000
 
 void
-ring_open(EngRing *ring, uint32_t ident, uint64_t base, uint64_t size,
-		  const uint32_t *slot, uint32_t nframes)
+ring_set_frames(EngRing *ring, const uint32_t *slot, uint32_t nframes)
+{
+	ring->nframes = nframes;
+	memcpy(ring->slot, slot, nframes * sizeof(slot[0]));
+}
+
+void
+ring_open(EngRing *ring, uint32_t ident, uint64_t base, uint64_t size)
 {
 	atomic_store(&ring->base, base);
 	atomic_store(&ring->produced, 0);
@@ -24,15 +30,14 @@ ring_open(EngRing *ring, uint32_t ident, uint64_t base, uint64_t size,
 	atomic_store(&ring->request, RING_NO_REQUEST);
 	atomic_store(&ring->finished, 0);
 	atomic_store(&ring->position, base);
+	for (int i = 0; i < RING_MARKS; i++)
+		atomic_store(&ring->mark[i], RING_UNMARKED);
 	ring->size = size;
-	ring->nframes = nframes;
-	memcpy(ring->slot, slot, nframes * sizeof(slot[0]));
 	memset(&ring->error, 0, sizeof(ring->error));
 	ring->piece_valid = false;
 	ring->frame_at = 0;
 	ring->offset_at = 0;
 	atomic_store(&ring->sending, 0);
-	ring->marked_valid = false;
 	atomic_store(&ring->state, RING_OPEN);
 	atomic_store(&ring->ident, ident);
 	ring_release(ring, RING_CLAIM_OWNER);
@@ -64,10 +69,10 @@ ring_claim(EngRing *ring, int32_t pid, int32_t *holder)
 void
 ring_release(EngRing *ring, int32_t pid)
 {
-	int32_t		mine = pid;
-
+	if (atomic_load(&ring->claim) != pid)
+		return;
 	atomic_store(&ring->reader_waiting, RING_AWAKE);
-	atomic_compare_exchange_strong(&ring->claim, &mine, 0);
+	atomic_store(&ring->claim, 0);
 }
 
 uint64_t
@@ -147,13 +152,17 @@ ring_poll(EngRing *ring, uint64_t frame)
 bool
 ring_retire(EngRing *ring, uint64_t frame)
 {
+	uint64_t	produced = atomic_load(&ring->produced);
+
+	/* what is not there yet cannot be given back */
+	if (frame > produced)
+		frame = produced;
 	if (frame <= atomic_load(&ring->consumed))
 		return false;
 	atomic_store(&ring->consumed, frame);
 
 	/* one wake-up for half a ring, not one for each frame */
-	return atomic_load(&ring->produced) - frame <= ring->nframes / 2 &&
-		ring_wake_job(ring);
+	return produced - frame <= ring->nframes / 2 && ring_wake_job(ring);
 }
 
 bool
@@ -176,11 +185,16 @@ ring_wake_reader(EngRing *ring)
 	return waiting == RING_BY_OWNER;
 }
 
+/*
+ * 'consumed' first: it never passes 'produced', so the difference cannot turn
+ * negative, whatever both sides do meanwhile.
+ */
 bool
 ring_has_room(EngRing *ring)
 {
-	return atomic_load(&ring->produced) - atomic_load(&ring->consumed) <
-		ring->nframes;
+	uint64_t	consumed = atomic_load(&ring->consumed);
+
+	return atomic_load(&ring->produced) - consumed < ring->nframes;
 }
 
 /* Nothing for the job to do, nor a reason to stop waiting. */
@@ -206,13 +220,76 @@ ring_linger_for_room(EngRing *ring)
 bool
 ring_holds(EngRing *ring, uint64_t position)
 {
-	return position >= atomic_load(&ring->base) +
-		atomic_load(&ring->consumed) * ENG_FRAME_SIZE;
+	uint64_t	base = atomic_load(&ring->base);
+
+	return position >=
+		base + atomic_load(&ring->consumed) * ENG_FRAME_SIZE &&
+		position <= base + atomic_load(&ring->produced) * ENG_FRAME_SIZE;
+}
+
+RingPlace
+ring_find(EngRing *ring, uint64_t position, RingMark *mark)
+{
+	/* what the ring holds there may be another reading of the file */
+	*mark = RING_MARK_POSITION;
+	if (atomic_load(&ring->mark[RING_MARK_POSITION]) == position)
+		return RING_MARKED;
+	if (ring_holds(ring, position))
+		return RING_HELD;
+	*mark = RING_MARK_PIECE;
+	return atomic_load(&ring->mark[RING_MARK_PIECE]) == position ?
+		RING_MARKED : RING_LOST;
+}
+
+bool
+ring_is_large(EngRing *ring, uint64_t start, uint64_t length)
+{
+	return length > 0 && ring_frame_of(ring, start + length - 1) -
+		ring_frame_of(ring, start) >= ring->nframes;
+}
+
+/*
+ * Before frames are given back in the middle of a piece, or the ring is filled
+ * anew, both its start and the position must have been marked: it may end
+ * anywhere.
+ */
+RingReady
+ring_prepare(EngRing *ring, uint64_t start, uint64_t length)
+{
+	uint64_t	position = atomic_load(&ring->position);
+	bool		large = ring_is_large(ring, start, length);
+	RingMark	mark;
+	RingMark	ignored;
+	RingPlace	place = ring_find(ring, start, &mark);
+
+	if (place == RING_LOST)
+		return RING_CANNOT;
+	if (start != position && (place == RING_MARKED || large) &&
+		ring_find(ring, position, &ignored) == RING_HELD)
+		ring_request(ring, RING_MARK, RING_MARK_POSITION, position);
+	else if (place == RING_MARKED)
+		ring_request(ring, RING_REWIND, mark, start);
+	else if (large && atomic_load(&ring->mark[RING_MARK_PIECE]) != start)
+		ring_request(ring, RING_MARK, RING_MARK_PIECE, start);
+	else
+		return RING_PREPARED;
+	return RING_ASKED;
 }
 
 void
-ring_request(EngRing *ring, RingRequest request, uint64_t position)
+ring_delivered(EngRing *ring, uint64_t start, uint64_t length)
 {
+	ring->piece_start = start;
+	ring->piece_valid = true;
+	atomic_store(&ring->position, start + length);
+	atomic_store(&ring->mark[RING_MARK_POSITION], RING_UNMARKED);
+}
+
+void
+ring_request(EngRing *ring, RingRequest request, RingMark mark,
+			 uint64_t position)
+{
+	atomic_store(&ring->request_mark, mark);
 	atomic_store(&ring->request_position, position);
 	atomic_store(&ring->request, request);
 	(void) ring_wake_job(ring);

@@ -16,10 +16,11 @@
  *									read; back to 0 by who holds it
  *	produced, length, finished,		the thread that runs the job
  *	error
- *	base							the job, while the reader waits for a
- *									request, or the owner
+ *	base							the job, to serve a request, or the owner
  *	consumed, position, piece_*		who holds the claim; consumed also the
  *									job, to serve RING_REWIND
+ *	mark							the job, to serve a request; the claim
+ *									holder, while there is none
  *	request							NONE to something by the claim holder,
  *									back to NONE by the job
  *	state							OPEN to FAILED by the job, to CLOSING by
@@ -30,12 +31,26 @@
  * frames of the last piece that was delivered stay until the next piece is
  * asked for, so that a lost reply can be sent again.
  *
+ * A piece that is larger than the ring gives its own frames back while it is
+ * copied, and may be interrupted in the middle.  So 'position' can lie outside
+ * the ring.  Then it is marked: the job keeps the digest of all bytes before
+ * a mark, and can fill the ring again from there.  This holds at all times,
+ * whoever died where: 'position' is held by the ring, or marked.  Everybody
+ * who reads, copies or closes asks ring_find() which.
+ *
  * Wake-ups are edges: a side that is about to sleep says so (reader_waiting,
  * job_waiting), looks once more, and sleeps; the other side looks at that
  * after every change.  For a moment each side waits for its bell, which the
  * other rings; then the reader sleeps on its latch, and the job parks, and
- * the owner has to wake them.  All atomics are sequentially consistent: at a
- * frame of 256 KiB the price does not show.
+ * the owner has to wake them.
+ *
+ * Order of memory: all atomics here are sequentially consistent (at a frame
+ * of 256 KiB the price does not show), and what is not atomic is handed over
+ * by one that is: a slot's bytes and length by 'produced', to the job again
+ * by 'consumed'; 'error' by 'state'; what an open ring is by 'ident' and, to
+ * the job, by the engine's mutex; the reader's place by 'claim', from one
+ * reader to the next and to the owner.  A request's mark and position are
+ * stored before 'request', what it has changed before 'request' is NONE again.
  *
  *-------------------------------------------------------------------------
  */
@@ -89,9 +104,39 @@ typedef enum RingWaiting
 typedef enum RingRequest
 {
 	RING_NO_REQUEST,
-	RING_MARK,					/* keep the digest at request_position */
-	RING_REWIND,				/* fill again from the marked position */
+	RING_MARK,					/* keep the digest at request_position; no
+								 * mark when the ring does not hold it */
+	RING_REWIND,				/* fill again from a mark; nothing when there
+								 * is none */
 } RingRequest;
+
+/* Positions that can be gone back to. */
+typedef enum RingMark
+{
+	RING_MARK_PIECE,			/* where a piece larger than the ring begins */
+	RING_MARK_POSITION,			/* 'position', as it was delivered, while the
+								 * piece before it is read again */
+} RingMark;
+
+#define RING_MARKS		2
+#define RING_UNMARKED	UINT64_MAX
+
+/* What ring_find() says about a position. */
+typedef enum RingPlace
+{
+	RING_HELD,					/* it is in the ring, or comes next */
+	RING_MARKED,				/* it can be gone back to */
+	RING_LOST,					/* neither */
+} RingPlace;
+
+/* What ring_prepare() says about a piece. */
+typedef enum RingReady
+{
+	RING_PREPARED,				/* its frames can be read as they come */
+	RING_ASKED,					/* wait for the answer to a request, then
+								 * prepare again */
+	RING_CANNOT,				/* it is lost */
+} RingReady;
 
 /* What ring_poll() says about one frame. */
 typedef enum RingPoll
@@ -117,7 +162,9 @@ typedef struct EngRing
 	Bell		reader_bell;
 	Bell		job_bell;
 	_Atomic uint32_t request;	/* RingRequest */
+	_Atomic uint32_t request_mark;	/* RingMark */
 	_Atomic uint64_t request_position;
+	_Atomic uint64_t mark[RING_MARKS];	/* or RING_UNMARKED */
 	_Atomic uint32_t finished;	/* stream: no frame follows 'produced' */
 	uint32_t	length[RING_MAX_FRAMES];	/* stream: bytes in each slot */
 
@@ -134,16 +181,18 @@ typedef struct EngRing
 	uint32_t	offset_at;		/* stream: where in that frame */
 	_Atomic uint32_t sending;	/* stream: bytes beyond 'position' that are on
 								 * their way to the client */
-	uint64_t	marked;			/* position of the last RING_MARK */
-	bool		marked_valid;
 } EngRing;
+
+/* Owner, holding the claim: these frames of the pool are the ring's. */
+extern void ring_set_frames(EngRing *ring, const uint32_t *slot,
+							uint32_t nframes);
 
 /*
  * Owner, holding the claim: make a ring ready for a file whose reading begins
  * at base, and give up the claim.
  */
 extern void ring_open(EngRing *ring, uint32_t ident, uint64_t base,
-					  uint64_t size, const uint32_t *slot, uint32_t nframes);
+					  uint64_t size);
 
 /* Owner, holding the claim: take the ring back for reuse. */
 extern void ring_free(EngRing *ring);
@@ -177,9 +226,9 @@ extern void ring_linger(EngRing *ring, uint64_t frame);
 extern RingPoll ring_poll(EngRing *ring, uint64_t frame);
 
 /*
- * Reader: give back all frames before 'frame'.  True: the job has parked,
- * half of the ring is empty, and the owner must be told.  A reader that then
- * waits for a frame calls ring_wake_job().
+ * Reader: give back all frames before 'frame' that have been produced.  True:
+ * the job has parked, half of the ring is empty, and the owner must be told.
+ * A reader that then waits for a frame calls ring_wake_job().
  */
 extern bool ring_retire(EngRing *ring, uint64_t frame);
 
@@ -193,11 +242,33 @@ extern bool ring_wake_reader(EngRing *ring);
 extern void ring_linger_for_room(EngRing *ring);
 extern bool ring_has_room(EngRing *ring);
 
-/* Reader: is the byte at 'position' still in the ring (or yet to come)? */
+/*
+ * Job, or owner while it is idle: does the ring hold the byte at 'position',
+ * or does it come next?
+ */
 extern bool ring_holds(EngRing *ring, uint64_t position);
 
-/* Reader: ask the job for something; then wait until ring_request_done(). */
-extern void ring_request(EngRing *ring, RingRequest request,
+/*
+ * Holder of the claim, without a request under way: where can a position be
+ * had?  Sets *mark when it is RING_MARKED.
+ */
+extern RingPlace ring_find(EngRing *ring, uint64_t position, RingMark *mark);
+
+/* Reader: does the piece span more frames than the ring has? */
+extern bool ring_is_large(EngRing *ring, uint64_t start, uint64_t length);
+
+/*
+ * Reader, without a request under way: make the ring ready for a piece that
+ * begins at 'position', or is to be had again.  RING_ASKED: the job has been
+ * asked for something and must be woken by the owner.
+ */
+extern RingReady ring_prepare(EngRing *ring, uint64_t start, uint64_t length);
+
+/* Reader: this piece is delivered; what comes next begins behind it. */
+extern void ring_delivered(EngRing *ring, uint64_t start, uint64_t length);
+
+/* Reader: ask the job for something, and look for its answer. */
+extern void ring_request(EngRing *ring, RingRequest request, RingMark mark,
 						 uint64_t position);
 extern RingPoll ring_request_poll(EngRing *ring);
 

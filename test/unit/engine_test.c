@@ -102,7 +102,8 @@ open_handle(int i, EngSource source, uint64_t size, uint64_t base,
 	if (!ring_claim(&rings[i], RING_CLAIM_OWNER, &holder) ||
 		!eng_job_open(eng_job(engine, i), &rings[i], &source, resume))
 		abort();
-	ring_open(&rings[i], (uint32_t) i + 1, base, size, slot, FRAMES_EACH);
+	ring_set_frames(&rings[i], slot, FRAMES_EACH);
+	ring_open(&rings[i], (uint32_t) i + 1, base, size);
 	eng_job_start(eng_job(engine, i));
 }
 
@@ -307,6 +308,24 @@ test_many_handles(void)
 	close_engine();
 }
 
+/* Wait for the answer to a request, playing the owner. */
+static void
+await_answer(int i)
+{
+	while (ring_request_poll(&rings[i]) == RING_WAIT)
+	{
+		eng_job_start(eng_job(engine, i));
+		nap();
+	}
+}
+
+static void
+ask(int i, RingRequest request, RingMark mark, uint64_t position)
+{
+	ring_request(&rings[i], request, mark, position);
+	await_answer(i);
+}
+
 /* Going back to a place the ring has lost, with the right digest after it. */
 static void
 test_rewind(void)
@@ -316,38 +335,219 @@ test_rewind(void)
 	char	   *contents;
 	int			fd = make_file(size, &contents);
 	bool		good;
+	RingMark	which;
 
 	open_engine(1);
 	open_handle(0, from_file(fd), size, 0, NULL);
 	good = await_frame(0, 1) == RING_READY;
 	(void) ring_retire(&rings[0], 1);
-	ring_request(&rings[0], RING_MARK, mark);
-	while (ring_request_poll(&rings[0]) == RING_WAIT)
-	{
-		eng_job_start(eng_job(engine, 0));
-		nap();
-	}
+	ask(0, RING_MARK, RING_MARK_PIECE, mark);
 	good = good && read_rest(0, mark, contents);
-	ok(good && !ring_holds(&rings[0], mark), "read past the mark");
+	ok(good && !ring_holds(&rings[0], mark) &&
+	   ring_find(&rings[0], mark, &which) == RING_MARKED &&
+	   which == RING_MARK_PIECE, "read past the mark");
 
 	/* the file changes: what is read again is what the digest is about */
 	for (int i = 0; i < 100; i++)
 		contents[mark + 8192 + (size_t) i] = 'x';
 	if (pwrite(fd, contents + mark, 16384, (off_t) mark) != 16384)
 		abort();
-	ring_request(&rings[0], RING_REWIND, mark);
-	while (ring_request_poll(&rings[0]) == RING_WAIT)
-	{
-		eng_job_start(eng_job(engine, 0));
-		nap();
-	}
+	ask(0, RING_REWIND, RING_MARK_PIECE, mark);
 	good = read_rest(0, mark, contents);
 	settle(0);
 	ok(good, "read again from the mark");
 	ok(digest_is(0, size, contents), "the digest is that of the second read");
+
+	/* what was not marked, is not gone back to; the job does not fail of it */
+	ask(0, RING_MARK, RING_MARK_PIECE, 0);
+	ok(ring_find(&rings[0], 0, &which) == RING_LOST,
+	   "a place the ring does not hold is not marked");
+	ask(0, RING_REWIND, RING_MARK_PIECE, 0);
+	ok(atomic_load(&rings[0].state) == RING_OPEN &&
+	   digest_is(0, size, contents), "and there is no way back to it");
 	close_handle(0);
 	free(contents);
 	close_engine();
+}
+
+/* Frames that are not there yet cannot be given back. */
+static void
+test_retire(void)
+{
+	size_t		size = 10 * ENG_FRAME_SIZE;
+	char	   *contents;
+
+	open_engine(1);
+	open_handle(0, from_file(make_file(size, &contents)), size, 0, NULL);
+	settle(0);
+	(void) ring_retire(&rings[0], 9);
+	ok(atomic_load(&rings[0].consumed) == FRAMES_EACH,
+	   "no more is given back than was produced");
+	eng_job_start(eng_job(engine, 0));
+	ok(await_frame(0, FRAMES_EACH) == RING_READY, "and the job goes on");
+	close_handle(0);
+	free(contents);
+	close_engine();
+}
+
+/* A client that is interrupted anywhere, and what it has received. */
+typedef struct Client
+{
+	int			handle;
+	unsigned	seed;
+	uint64_t	size;
+	char	   *piece;
+	char	   *copy;
+} Client;
+
+static bool
+interrupted(Client *client)
+{
+	return next_random(&client->seed) % 6 == 0;
+}
+
+/* One call that reads a piece, as reader.c does it; it may end anywhere. */
+static void
+read_piece(Client *client, uint64_t start, uint64_t length)
+{
+	EngRing    *ring = &rings[client->handle];
+	RingReady	ready;
+	bool		large;
+	int			asked = 0;
+
+	await_answer(client->handle);
+	while ((ready = ring_prepare(ring, start, length)) == RING_ASKED)
+	{
+		/* position, start, and there: more would go on for ever */
+		if (++asked > 3 || interrupted(client))
+			break;
+		await_answer(client->handle);
+	}
+	if (ready == RING_ASKED && asked <= 3)
+		return;
+	if (ready == RING_CANNOT || asked > 3)
+		abort();
+	large = ring_is_large(ring, start, length);
+	(void) ring_retire(ring, ring_frame_of(ring, start));
+	for (uint64_t at = start; at < start + length;)
+	{
+		uint64_t	frame = ring_frame_of(ring, at);
+		uint64_t	end = ring_frame_end(ring, frame);
+
+		if (end > start + length)
+			end = start + length;
+		if (large)
+			(void) ring_retire(ring, frame);
+		if (interrupted(client))
+			return;
+		if (await_frame(client->handle, frame) != RING_READY)
+			abort();
+		memcpy(client->piece + (at - start), ring_bytes(ring, pool, at),
+			   end - at);
+		at = end;
+	}
+	memcpy(client->copy + start, client->piece, length);
+	ring_delivered(ring, start, length);
+}
+
+/* The next piece, or the previous one again, of any length. */
+static void
+read_some(Client *client)
+{
+	static const uint64_t pages[] = {1, 20, 70, 70, 100, 160};
+	EngRing    *ring = &rings[client->handle];
+	uint64_t	start;
+	uint64_t	length = pages[next_random(&client->seed) % 6] * 8192;
+	RingMark	mark;
+
+	await_answer(client->handle);
+	start = atomic_load(&ring->position);
+	if (ring->piece_valid && next_random(&client->seed) % 3 == 0 &&
+		ring_find(ring, ring->piece_start, &mark) != RING_LOST)
+		start = ring->piece_start;
+	if (length > client->size - start)
+		length = client->size - start;
+	if (length > 0)
+		read_piece(client, start, length);
+}
+
+/* Somebody writes to the file that is read. */
+static void
+change_file(Client *client, int fd)
+{
+	for (int i = 0; i < 20; i++)
+	{
+		char		byte = (char) next_random(&client->seed);
+		off_t		at = next_random(&client->seed) %
+			(unsigned) client->size;
+
+		if (pwrite(fd, &byte, 1, at) != 1)
+			abort();
+	}
+}
+
+/*
+ * Pieces larger than the ring, interrupted anywhere, while the file changes:
+ * at any time the digest is that of what was delivered, and it is never wrong
+ * where to go on.
+ */
+static void
+test_interrupted(void)
+{
+	Client		client = {.seed = 20261125,.size = 12 * ENG_FRAME_SIZE + 77};
+	char	   *contents;
+	int			fd = make_file(client.size, &contents);
+	int			wrong = 0;
+	int			lost = 0;
+	int			ends = 0;
+
+	client.piece = malloc(client.size);
+	client.copy = malloc(client.size);
+	open_engine(2);
+	for (int round = 0; round < 60; round++)
+	{
+		Digest		state;
+		uint64_t	base = 0;
+		EngRing    *ring = &rings[0];
+		RingMark	mark;
+
+		/* closed after some calls, and gone on with */
+		do
+		{
+			bool		resumed = base > 0;
+
+			open_handle(0, from_file(dup(fd)), client.size, base,
+						resumed ? &state : NULL);
+			if (resumed)
+				digest_free(&state);
+			for (int n = next_random(&client.seed) % 12; n >= 0; n--)
+			{
+				read_some(&client);
+				change_file(&client, fd);
+				await_answer(0);
+				lost += ring_find(ring, atomic_load(&ring->position),
+								  &mark) == RING_LOST;
+			}
+			ring_close(ring);
+			settle(0);
+			base = atomic_load(&ring->position);
+			digest_init(&state, DIGEST_CRC32C);
+			wrong += !digest_is(0, base, client.copy) ||
+				!eng_job_digest(eng_job(engine, 0), base, &state);
+			close_handle(0);
+		} while (base > 0 && base < client.size && round % 2 == 0);
+		ends += base == client.size;
+		digest_free(&state);
+	}
+	ok(wrong == 0, "the digest is that of what was delivered: %d are not",
+	   wrong);
+	ok(lost == 0, "the position is in the ring or marked: %d times not", lost);
+	ok(ends > 10, "%d files were read to their end", ends);
+	close_engine();
+	free(client.piece);
+	free(client.copy);
+	free(contents);
+	close(fd);
 }
 
 /* Closing in the middle of a frame and going on there later. */
@@ -566,6 +766,8 @@ main(void)
 	test_sizes();
 	test_many_handles();
 	test_rewind();
+	test_retire();
+	test_interrupted();
 	test_resume();
 	test_verification();
 	test_errors();

@@ -63,11 +63,10 @@ static EngJob *
 open_job(int i)
 {
 	int32_t		holder;
-	uint32_t	slot = 0;
 
 	if (!ring_claim(&rings[i], RING_CLAIM_OWNER, &holder))
 		abort();
-	ring_open(&rings[i], (uint32_t) i + 1, 0, INT64_MAX, &slot, 0);
+	ring_open(&rings[i], (uint32_t) i + 1, 0, INT64_MAX);
 	return eng_job(engine, i);
 }
 

@@ -171,12 +171,11 @@ make_files(void)
 static void
 open_ring(EngRing *ring)
 {
-	uint32_t	no_slot = 0;
 	int32_t		holder;
 
 	memset(ring, 0, sizeof(*ring));
 	(void) ring_claim(ring, RING_CLAIM_OWNER, &holder);
-	ring_open(ring, 1, 0, INT64_MAX, &no_slot, 0);
+	ring_open(ring, 1, 0, INT64_MAX);
 }
 
 /* Run a job to its end: 0, or its JET error. */

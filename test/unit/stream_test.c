@@ -118,7 +118,8 @@ open_stream(int i)
 	if (!ring_claim(&rings[i], RING_CLAIM_OWNER, &holder) ||
 		!eng_job_open_stream(eng_job(engine, i), &rings[i], streams[i]))
 		abort();
-	ring_open(&rings[i], (uint32_t) i + 1, 0, INT64_MAX, slot, FRAMES_EACH);
+	ring_set_frames(&rings[i], slot, FRAMES_EACH);
+	ring_open(&rings[i], (uint32_t) i + 1, 0, INT64_MAX);
 	eng_job_start(eng_job(engine, i));
 }
 
@@ -342,11 +343,10 @@ static void
 open_ring(int i)
 {
 	int32_t		holder;
-	uint32_t	slot = 0;
 
 	if (!ring_claim(&rings[i], RING_CLAIM_OWNER, &holder))
 		abort();
-	ring_open(&rings[i], (uint32_t) i + 1, 0, INT64_MAX, &slot, 0);
+	ring_open(&rings[i], (uint32_t) i + 1, 0, INT64_MAX);
 }
 
 static void
