@@ -91,7 +91,9 @@ typedef struct OpenFile
 	FileEntry  *entry;			/* NULL for a stream */
 	EngStream  *stream;			/* NULL for a file */
 	bool		doomed;			/* its backup has ended */
-	FileStatus	status_before;
+	FileStatus	status_before;	/* of the entry, when it was opened */
+	int64		size_before;
+	int64		modified_before;
 	EngJob	   *job;			/* of this place; what is above is cleared */
 	Call	   *closing;		/* the CloseFile that waits for the job */
 	bool		claimed;		/* we hold the ring's claim */

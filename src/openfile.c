@@ -127,37 +127,64 @@ open_error(const FileEntry *entry, int sys_errno)
 {
 	if (sys_errno == EMFILE || sys_errno == ENFILE)
 		return JET_errOutOfFileHandles;
+	if (sys_errno == ENOMEM)
+		return JET_errOutOfMemory;
 	if (sys_errno != ENOENT)
 		return JET_errFileAccessDenied;
 	return entry->kind == FILE_LOG ? JET_errMissingFileToBackup :
 		JET_errInvalidPath;
 }
 
+/*
+ * Is an error one of the file?  What we were short of, or have stopped
+ * ourselves, says nothing about it: it is as it was before.
+ */
+static bool
+is_of_file(int error)
+{
+	return error != JET_errOutOfFileHandles && error != JET_errOutOfMemory;
+}
+
+/* Change what counts as done, and as there to do. */
+static void
+add_progress(Worker *worker, int files, int64 bytes_closed, int64 bytes_total)
+{
+	BackupStatus *status = &worker->instance->backup;
+
+	LWLockAcquire(instance_lock(worker->instance), LW_EXCLUSIVE);
+	status->files_done += files;
+	status->bytes_closed += bytes_closed;
+	status->bytes_total += bytes_total;
+	LWLockRelease(instance_lock(worker->instance));
+}
+
+/* A file has failed, even if it had been read before. */
+static void
+fail_entry(Worker *worker, FileEntry *entry, FileStatus status_before,
+		   int error)
+{
+	entry->status = FILE_FAILED;
+	backup_note_failure(worker, entry, error);
+	if (status_before == FILE_READ)
+		add_progress(worker, -1, -entry->size, 0);
+}
+
 int
 openfile_settle_missing(Worker *worker, FileEntry *entry, int sys_errno)
 {
-	BackupStatus *status = &worker->instance->backup;
 	int			error;
 
 	if (sys_errno == ENOENT && entry->kind != FILE_LOG &&
 		filelist_is_gone(entry))
 	{
 		if (entry->status == FILE_UNREAD || entry->status == FILE_IN_STREAM)
-		{
-			LWLockAcquire(instance_lock(worker->instance), LW_EXCLUSIVE);
-			status->files_done++;
-			status->bytes_total -= entry->size;
-			LWLockRelease(instance_lock(worker->instance));
-		}
+			add_progress(worker, 1, 0, -entry->size);
 		entry->status = FILE_GONE;
 		return JET_errFileNotFound;
 	}
 	error = open_error(entry, sys_errno);
-	if (error != JET_errOutOfFileHandles)
-	{
-		entry->status = FILE_FAILED;
-		backup_note_failure(worker, entry, error);
-	}
+	if (is_of_file(error))
+		fail_entry(worker, entry, entry->status, error);
 	return error;
 }
 
@@ -181,6 +208,15 @@ answer_open_error(Worker *worker, Call *call, FileEntry *entry, int sys_errno)
 				 entry->name, strerror(sys_errno));
 }
 
+/* An entry's size and time, as a reading of the file found them. */
+static void
+set_measure(Worker *worker, FileEntry *entry, int64 size, int64 modified)
+{
+	add_progress(worker, 0, 0, size - entry->size);
+	entry->size = size;
+	entry->modified = modified;
+}
+
 /*
  * Open the file of an entry; sets its size and time.  -1 and the answer when
  * that fails.  A patch file has no descriptor: -1 and no error.
@@ -188,7 +224,7 @@ answer_open_error(Worker *worker, Call *call, FileEntry *entry, int sys_errno)
 static int
 open_source(Worker *worker, Call *call, FileEntry *entry)
 {
-	bool		resumed = call->request.number > 0;
+	FileResume *resume = call->request.number > 0 ? entry->resume : NULL;
 	struct stat st;
 	int			error = 0;
 	int			fd;
@@ -215,14 +251,10 @@ open_source(Worker *worker, Call *call, FileEntry *entry)
 		return -1;
 	}
 	/* a file read in two goes keeps the size of the first */
-	if (!resumed)
-	{
-		LWLockAcquire(instance_lock(worker->instance), LW_EXCLUSIVE);
-		worker->instance->backup.bytes_total += st.st_size - entry->size;
-		LWLockRelease(instance_lock(worker->instance));
-		entry->size = st.st_size;
-		entry->modified = st.st_mtime;
-	}
+	if (resume != NULL)
+		set_measure(worker, entry, resume->size, resume->modified);
+	else
+		set_measure(worker, entry, st.st_size, st.st_mtime);
 	return fd;
 }
 
@@ -328,6 +360,8 @@ openfile_open(Worker *worker, Call *call)
 {
 	FileEntry  *entry = choose_entry(worker, call);
 	OpenFile   *place;
+	int64		size;
+	int64		modified;
 	int			fd;
 
 	if (entry == NULL || !check_entry(entry, call) ||
@@ -335,6 +369,8 @@ openfile_open(Worker *worker, Call *call)
 		(place = openfile_choose_place(worker, call)) == NULL)
 		return;
 	testpoint("open.start");
+	size = entry->size;
+	modified = entry->modified;
 	fd = open_source(worker, call, entry);
 	if (call->answer.error != 0)
 		return;
@@ -342,8 +378,11 @@ openfile_open(Worker *worker, Call *call)
 	{
 		if (fd >= 0)
 			ReleaseExternalFD();
+		set_measure(worker, entry, size, modified);
 		return;
 	}
+	place->size_before = size;
+	place->modified_before = modified;
 	openfile_publish(worker, call, place);
 	call->answer.number = entry->size;
 	ereport(DEBUG1,
@@ -429,7 +468,7 @@ drop_resume(FileEntry *entry)
 
 /*
  * A file closed before its end: keep the digest, so that reading can go on
- * there later.  Without memory for it, it must be read from the start.
+ * there later.  Without it (memory was out), it must be read from the start.
  */
 static void
 keep_resume(OpenFile *file, uint64 position)
@@ -444,6 +483,8 @@ keep_resume(OpenFile *file, uint64 position)
 	if (resume == NULL)
 		return;
 	resume->position = (int64) position;
+	resume->size = entry->size;
+	resume->modified = entry->modified;
 	entry->resume = resume;
 	if (!digest_init(&resume->digest, entry->digest.kind) ||
 		!eng_job_digest(file->job, position, &resume->digest))
@@ -461,32 +502,80 @@ openfile_count_as_read(Worker *worker, FileEntry *entry)
 	}
 }
 
-/* Read to its end and closed: the receipt that makes a file count. */
-static void
-finish_file(Worker *worker, OpenFile *file)
+/* The digest of what was delivered; false when it cannot be had. */
+static bool
+digest_of_delivered(OpenFile *file, DigestValue *value)
 {
-	BackupStatus *status = &worker->instance->backup;
-	FileEntry  *entry = file->entry;
-	Digest		state;
-	Digest		scratch;
+	DigestKind	kind = file->entry->digest.kind;
+	Digest		state = {0};
+	Digest		scratch = {0};
+	bool		good;
 
-	if (!digest_init(&state, entry->digest.kind) ||
-		!digest_init(&scratch, entry->digest.kind) ||
-		!eng_job_digest(file->job, (uint64) entry->size, &state) ||
-		!digest_value(&state, &scratch, &entry->digest))
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory for the checksum of a file")));
+	*value = file->entry->digest;
+	good = digest_init(&state, kind) && digest_init(&scratch, kind) &&
+		eng_job_digest(file->job, (uint64) file->entry->size, &state) &&
+		digest_value(&state, &scratch, value);
 	digest_free(&state);
 	digest_free(&scratch);
+	return good;
+}
+
+/* Read to its end and closed: the receipt that makes a file count. */
+static void
+finish_file(Worker *worker, OpenFile *file, const DigestValue *digest)
+{
+	FileEntry  *entry = file->entry;
+
+	entry->digest = *digest;
 	drop_resume(entry);
 	openfile_count_as_read(worker, entry);
 	if (file->status_before == FILE_READ)
+		add_progress(worker, 0, entry->size - file->size_before, 0);
+	else
+		add_progress(worker, 1, entry->size, 0);
+}
+
+/*
+ * This reading does not count.  A complete one of before still does, with what
+ * it found.
+ */
+static void
+keep_former_reading(Worker *worker, OpenFile *file)
+{
+	file->entry->status = file->status_before;
+	if (file->status_before == FILE_READ)
+		set_measure(worker, file->entry, file->size_before,
+					file->modified_before);
+}
+
+/* The job has given up. */
+static void
+settle_error(Worker *worker, OpenFile *file, const EngError *error)
+{
+	FileEntry  *entry = file->entry;
+
+	drop_resume(entry);
+	keep_former_reading(worker, file);
+	if (!is_of_file(error->jet))
 		return;
-	LWLockAcquire(instance_lock(worker->instance), LW_EXCLUSIVE);
-	status->files_done++;
-	status->bytes_closed += entry->size;
-	LWLockRelease(instance_lock(worker->instance));
+	fail_entry(worker, entry, file->status_before, error->jet);
+	if (error->jet == JET_errReadVerifyFailure)
+	{
+		DamagedPage page = {entry, error->block};
+
+		finding_add(worker->instance, worker->backup->id, &page, 1);
+	}
+}
+
+/* Tell who closes a handle why it does not count. */
+static void
+warn_not_read(OpenFile *file, const char *why)
+{
+	if (file->closing != NULL)
+		answer_warning(&file->closing->answer, 0,
+					   "%s %u does not count as read: %s",
+					   file->stream != NULL ? "stream" : "the file of handle",
+					   file->number, why);
 }
 
 /* Did its client die before it had all that was sent?  Then it is told so. */
@@ -495,11 +584,7 @@ is_lost(OpenFile *file)
 {
 	if (!receipt_is_lost(file->handle))
 		return false;
-	if (file->closing != NULL)
-		answer_warning(&file->closing->answer, 0,
-					   "%s %d does not count as read: the session that read it ended without a sign that its client had received everything",
-					   file->stream != NULL ? "stream" : "the file of handle",
-					   file->closing->request.handle);
+	warn_not_read(file, "the session that read it ended without a sign that its client had received everything");
 	return true;
 }
 
@@ -510,34 +595,27 @@ settle_entry(Worker *worker, OpenFile *file)
 	EngRing    *ring = &file->handle->ring;
 	FileEntry  *entry = file->entry;
 	uint64		position = atomic_load(&ring->position);
-	DigestKind	kind = (DigestKind) worker->instance->params.manifest_checksums;
+	DigestValue digest;
 
-	entry->digest.kind = kind;
+	entry->digest.kind =
+		(DigestKind) worker->instance->params.manifest_checksums;
 	if (ring->error.jet != 0 && file->closing == NULL)
-	{
-		entry->status = FILE_FAILED;
-		drop_resume(entry);
-		backup_note_failure(worker, entry, ring->error.jet);
-		if (ring->error.jet == JET_errReadVerifyFailure)
-		{
-			DamagedPage page = {entry, ring->error.block};
-
-			finding_add(worker->instance, worker->backup->id, &page, 1);
-		}
-	}
+		settle_error(worker, file, &ring->error);
 	else if (is_lost(file))
 	{
 		/* the position is not the client's */
-		entry->status = file->status_before;
 		drop_resume(entry);
+		keep_former_reading(worker, file);
 	}
-	else if (position == (uint64) entry->size)
-		finish_file(worker, file);
+	else if (position == (uint64) entry->size &&
+			 digest_of_delivered(file, &digest))
+		finish_file(worker, file, &digest);
 	else
 	{
-		/* a complete read of before still counts */
-		entry->status = file->status_before;
+		if (position == (uint64) entry->size)
+			warn_not_read(file, "memory was out for its checksum");
 		keep_resume(file, position);
+		keep_former_reading(worker, file);
 		ereport(DEBUG1,
 				(errmsg_internal("instance \"%s\": closed \"%s\" after %llu of %lld bytes",
 								 worker->instance->name, entry->name,
@@ -637,14 +715,12 @@ finish_closing(Worker *worker, OpenFile *file)
 static bool
 has_work(EngRing *ring)
 {
-	uint64		produced = atomic_load(&ring->produced);
-
 	if (atomic_load(&ring->request) != RING_NO_REQUEST)
 		return true;
 	if (atomic_load(&ring->finished))
 		return false;
-	return produced - atomic_load(&ring->consumed) < ring->nframes &&
-		atomic_load(&ring->base) + produced * ENG_FRAME_SIZE < ring->size;
+	return ring_has_room(ring) && atomic_load(&ring->base) +
+		atomic_load(&ring->produced) * ENG_FRAME_SIZE < ring->size;
 }
 
 static void
@@ -701,7 +777,13 @@ openfile_close_all(Worker *worker)
 		file->doomed = true;
 		file->closing = NULL;
 		if (call != NULL)
+		{
+			/* what it was to make count, counts no more */
+			answer_error(&call->answer, JET_errNoBackup,
+						 "the backup of instance \"%s\" ended before handle %u was closed",
+						 worker->instance->name, file->number);
 			call_answer(worker->instance, call);
+		}
 		/* a job inside a system call is waited for by openfile_pump() */
 		if (eng_job_idle(file->job))
 			finish_closing(worker, file);

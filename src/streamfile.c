@@ -272,7 +272,9 @@ streamfile_settle(Worker *worker, EngIntake *intake, uint64 limit,
 		}
 		if (member->end > limit)
 		{
+			/* whoever takes it next judges it anew */
 			entry->size = member->listed_size;
+			entry->damaged = false;
 			eng_queue_return(backup->queue, member->index);
 			continue;
 		}

@@ -504,6 +504,7 @@ reload_settings(Worker *worker)
 	eng_set_rate(worker->engine,
 				 (uint64) worker->instance->params.backup_max_rate);
 	eng_set_hold(worker->engine, testpoint_is_set("engine.read", "hold"));
+	eng_set_hold_open(worker->engine, testpoint_is_set("engine.open", "hold"));
 	testpoint_log_change(worker->instance->name);
 }
 

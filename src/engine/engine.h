@@ -138,4 +138,7 @@ extern bool eng_job_close(EngJob *job);
  */
 extern void eng_set_hold(Engine *engine, bool hold);
 
+/* The same where a job of a stream or a directory has opened a file. */
+extern void eng_set_hold_open(Engine *engine, bool hold);
+
 #endif							/* ESE_ENGINE_H */

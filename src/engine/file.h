@@ -38,19 +38,21 @@ typedef enum FileStatus
 	FILE_FAILED,				/* damaged or unreadable; may be opened again */
 } FileStatus;
 
-/* Where a file was closed unfinished, and its digest there. */
+/* Where a file was closed unfinished, its digest there, and how it was opened. */
 typedef struct FileResume
 {
 	int64_t		position;
 	Digest		digest;
+	int64_t		size;
+	int64_t		modified;
 } FileResume;
 
 /* There is one for each file of the cluster: every byte of it counts. */
 typedef struct FileEntry
 {
 	char	   *name;
-	int64_t		size;			/* as listed; from the first open on, as
-								 * opened */
+	int64_t		size;			/* as listed; while it is open and when it is
+								 * read, as that reading found it */
 	int64_t		modified;		/* seconds since 1970 */
 	uint32_t	database;		/* OIDs; 0 where none */
 	uint32_t	tablespace;

@@ -58,51 +58,78 @@ add_member(EngIntake *intake)
 	return true;
 }
 
-/* Open the file of an entry; false and errno when that fails. */
-static bool
-open_member(EngJob *job, EngShared *shared, EngIntake *intake,
-			FileEntry *entry)
+/*
+ * Open the file of an entry.  -1 and errno when that fails; -1 and 0 for what
+ * is no file.
+ */
+static int
+open_file(EngIntake *intake, FileEntry *entry, struct stat *st)
 {
-	struct stat st;
+	int			sys_errno = 0;
 	int			fd;
 
-	job->source.fd = -1;
-	job->source.memory = file_memory(entry);
-	job->source.verify = VERIFY_OFF;
+	errno = 0;
 	if (entry->kind == FILE_DIRECTORY || file_memory(entry) != NULL)
-		return true;
+		return -1;
 	fd = openat(intake->directory, file_path(entry),
 				O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0)
-		return false;
-	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
-	{
-		errno = EINVAL;
-		close(fd);
-		return false;
-	}
-	/* the entry may be gone if the call above took longer than its backup */
-	if (job_is_unwanted(job, shared))
-	{
-		errno = ECANCELED;
-		close(fd);
-		return false;
-	}
+		return -1;
+	if (fstat(fd, st) != 0)
+		sys_errno = errno;
+	else if (!S_ISREG(st->st_mode))
+		sys_errno = EINVAL;
+	if (sys_errno == 0)
+		return fd;
+	close(fd);
+	errno = sys_errno;
+	return -1;
+}
+
+/* What the job reads from now on. */
+static void
+set_source(EngJob *job, EngIntake *intake, FileEntry *entry, int fd,
+		   const struct stat *st)
+{
 	job->source.fd = fd;
-	entry->size = st.st_size;
-	entry->modified = st.st_mtime;
+	job->source.memory = file_memory(entry);
+	job->source.verify = VERIFY_OFF;
+	if (fd < 0)
+		return;
+	entry->size = st->st_size;
+	entry->modified = st->st_mtime;
 	if (entry->kind == FILE_RELATION && entry->size % ENG_PAGE_SIZE == 0)
 		job->source.verify = intake->verify;
 	job->source.first_block = entry->first_block;
 	job->source.tag = intake->index;
-	return true;
+}
+
+/* open(2) failed: for want of something, or is it the file? */
+static IntakeResult
+skip_or_fail(EngJob *job, EngIntake *intake, int sys_errno)
+{
+	EngMember  *member = &intake->members[intake->member_count - 1];
+
+	if (sys_errno == EMFILE || sys_errno == ENFILE || sys_errno == ENOMEM)
+	{
+		job_fail(job, sys_errno == ENOMEM ? JET_errOutOfMemory :
+				 JET_errOutOfFileHandles, sys_errno, 0, 0);
+		return INTAKE_FAILED;
+	}
+	member->sys_errno = sys_errno;
+	member->outcome = sys_errno == ENOENT ? MEMBER_MISSING :
+		MEMBER_UNREADABLE;
+	atomic_fetch_add(&intake->files_done, 1);
+	return INTAKE_SKIPPED;
 }
 
 IntakeResult
 intake_next(EngJob *job, EngShared *shared, EngIntake *intake)
 {
-	EngMember  *member;
 	FileEntry  *entry;
+	struct stat st;
+	int			sys_errno;
+	int			fd;
 
 	if (!eng_queue_take(intake->queue, &intake->index))
 		return INTAKE_EMPTY;
@@ -112,21 +139,25 @@ intake_next(EngJob *job, EngShared *shared, EngIntake *intake)
 		job_fail(job, JET_errOutOfMemory, 0, 0, 0);
 		return INTAKE_FAILED;
 	}
-	member = &intake->members[intake->member_count - 1];
 	entry = eng_queue_entry(intake->queue, intake->index);
-	if (!open_member(job, shared, intake, entry))
+	fd = open_file(intake, entry, &st);
+	sys_errno = errno;
+	job_hold_open(shared);
+
+	/*
+	 * That may have taken longer than its backup: then the entry is gone.
+	 * Nor does our own stop say anything about the file, whatever became of
+	 * the call.
+	 */
+	if (job_is_unwanted(job, shared))
 	{
-		if (errno == EMFILE || errno == ENFILE)
-		{
-			job_fail(job, JET_errOutOfFileHandles, errno, 0, 0);
-			return INTAKE_FAILED;
-		}
-		member->sys_errno = errno;
-		member->outcome = errno == ENOENT ? MEMBER_MISSING :
-			MEMBER_UNREADABLE;
-		atomic_fetch_add(&intake->files_done, 1);
-		return INTAKE_SKIPPED;
+		if (fd >= 0)
+			close(fd);
+		return INTAKE_UNWANTED;
 	}
+	if (fd < 0 && sys_errno != 0)
+		return skip_or_fail(job, intake, sys_errno);
+	set_source(job, intake, entry, fd, &st);
 	if (!digest_reset(&job->digest))
 	{
 		job_fail(job, JET_errOutOfMemory, 0, 0, 0);

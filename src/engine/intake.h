@@ -32,7 +32,8 @@ typedef struct EngMember
 	MemberOutcome outcome;
 	int64_t		listed_size;	/* the entry's size before it was opened */
 	uint64_t	end;			/* bytes written with it and its padding;
-								 * UINT64_MAX while unfinished */
+								 * UINT64_MAX while unfinished: it goes back
+								 * to the queue, whatever was received */
 } EngMember;
 
 typedef struct EngIntake
@@ -65,6 +66,8 @@ typedef enum IntakeResult
 	INTAKE_FILE,				/* 'entry' is open */
 	INTAKE_SKIPPED,				/* it could not be opened */
 	INTAKE_EMPTY,				/* the queue is empty */
+	INTAKE_UNWANTED,			/* the job is not wanted any more; what was
+								 * taken stays unfinished */
 	INTAKE_FAILED,				/* so has the job */
 } IntakeResult;
 

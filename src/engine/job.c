@@ -140,9 +140,9 @@ read_bytes(const EngSource *source, char *to, size_t length, uint64_t offset)
 
 /* Where a stuck system call would be. */
 static void
-hold_point(EngShared *shared)
+hold_point(_Atomic bool *hold)
 {
-	while (atomic_load(&shared->hold))
+	while (atomic_load(hold))
 	{
 		struct timespec pause = {.tv_nsec = 1000000};
 
@@ -150,13 +150,19 @@ hold_point(EngShared *shared)
 	}
 }
 
+void
+job_hold_open(EngShared *shared)
+{
+	hold_point(&shared->hold_open);
+}
+
 /*
  * Look at a page that seemed damaged again, and keep the newest look.
- * Returns what it is in the end.
+ * Returns what it is in the end; *sys_errno when it could not be read.
  */
 static PageVerdict
 look_again(EngJob *job, EngShared *shared, char *page, uint32_t block,
-		   uint64_t offset)
+		   uint64_t offset, int *sys_errno)
 {
 	PageVerdict verdict = PAGE_DAMAGED;
 
@@ -168,9 +174,13 @@ look_again(EngJob *job, EngShared *shared, char *page, uint32_t block,
 
 			nanosleep(&pause, NULL);
 		}
-		if (atomic_load(&shared->stopping) ||
-			!read_bytes(&job->source, page, ENG_PAGE_SIZE, offset))
+		if (job_is_unwanted(job, shared))
 			break;
+		if (!read_bytes(&job->source, page, ENG_PAGE_SIZE, offset))
+		{
+			*sys_errno = errno;
+			break;
+		}
 		verdict = page_verify(page, block, atomic_load(&shared->start_lsn),
 							  atomic_load(&shared->lsn_limit));
 	}
@@ -212,8 +222,16 @@ job_verify(EngJob *job, EngShared *shared, char *frame, size_t length,
 
 		if (verdict == PAGE_DAMAGED)
 		{
-			verdict = look_again(job, shared, page, block, page_offset);
+			int			sys_errno = 0;
+
+			verdict = look_again(job, shared, page, block, page_offset,
+								 &sys_errno);
 			asked = asked && verdict != PAGE_AHEAD;
+			/* a look that was cut short says nothing about the page */
+			if (job_is_unwanted(job, shared))
+				return JOB_PARK;
+			if (sys_errno != 0)
+				return job_fail(job, JET_errDiskIO, sys_errno, 0, page_offset);
 		}
 		if (verdict == PAGE_GOOD)
 			continue;
@@ -361,7 +379,7 @@ job_load(EngJob *job, EngShared *shared, char *frame, size_t length,
 		 uint64_t offset)
 {
 	eng_wait_until(job->engine, throttle_reserve(&shared->throttle, length));
-	hold_point(shared);
+	hold_point(&shared->hold);
 	if (job_is_unwanted(job, shared))
 		return JOB_PARK;
 	if (!read_bytes(&job->source, frame, length, offset))

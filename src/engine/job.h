@@ -34,6 +34,7 @@ typedef struct EngShared
 	char	   *pool;
 	_Atomic bool stopping;
 	_Atomic bool hold;
+	_Atomic bool hold_open;
 	_Atomic uint64_t lsn_limit;
 	_Atomic uint64_t lsn_limit_epoch;	/* changes after each new limit */
 	_Atomic uint64_t bytes_read;
@@ -107,6 +108,10 @@ extern JobOutcome job_fill_frame(EngJob *job, EngShared *shared);
 
 /* What steps have in common. */
 extern bool job_is_unwanted(EngJob *job, EngShared *shared);
+
+/* Where an open(2) that does not return would be, for tests. */
+extern void job_hold_open(EngShared *shared);
+
 extern JobOutcome job_fail(EngJob *job, int jet, int sys_errno,
 						   uint32_t block, uint64_t offset);
 extern JobOutcome job_fail_write(EngJob *job, int jet, int sys_errno,

@@ -492,6 +492,12 @@ eng_set_hold(Engine *engine, bool hold)
 	atomic_store(&engine->shared.hold, hold);
 }
 
+void
+eng_set_hold_open(Engine *engine, bool hold)
+{
+	atomic_store(&engine->shared.hold_open, hold);
+}
+
 EngJob *
 eng_job(Engine *engine, int index)
 {

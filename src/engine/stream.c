@@ -126,6 +126,7 @@ next_member(EngJob *job, EngShared *shared, EngStream *stream)
 		case INTAKE_EMPTY:
 			begin_end(stream);
 			return JOB_MORE;
+		case INTAKE_UNWANTED:
 		case INTAKE_FAILED:
 			return JOB_PARK;
 	}

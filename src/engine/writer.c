@@ -104,6 +104,7 @@ writer_step(EngJob *job, EngShared *shared)
 					break;
 				case INTAKE_EMPTY:
 					return job_finish(job);
+				case INTAKE_UNWANTED:
 				case INTAKE_FAILED:
 					return JOB_PARK;
 			}

@@ -709,6 +709,46 @@ test_verification(void)
 	close(fd);
 }
 
+/*
+ * A stop while a page that seems damaged is looked at again: that says nothing
+ * about the page, which may just have been written.
+ */
+static void
+test_stop_while_looking(void)
+{
+	EngFinding	finding;
+	int			fd;
+	char	   *contents = make_pages(4, &fd);
+	int			booked = 0;
+
+	damage(contents, fd, 2);
+	for (int try = 0; try < 20; try++)
+	{
+		open_engine(1);
+		open_handle(0, from_relation(dup(fd), try % 2 ? VERIFY_REPORT : VERIFY_ERROR),
+					4 * ENG_PAGE_SIZE, 0, NULL);
+		while (eng_bytes_read(engine) == 0)
+			;
+		for (int i = 0; i < 10; i++)
+			nap();
+		if (try % 4 < 2)
+			eng_stop(engine);
+		ring_close(&rings[0]);
+		settle(0);
+		booked += rings[0].error.jet != 0 ||
+			eng_next_finding(engine, &finding);
+		close_handle(0);
+		if (!eng_close(engine, 10000))
+			abort();
+		free(pool);
+	}
+	/* a test that came late has found the looking done */
+	ok(booked < 10, "a page that was looked at when the job was stopped, is not booked as damaged: %d of 20 are",
+	   booked);
+	free(contents);
+	close(fd);
+}
+
 static void
 test_errors(void)
 {
@@ -770,6 +810,7 @@ main(void)
 	test_interrupted();
 	test_resume();
 	test_verification();
+	test_stop_while_looking();
 	test_errors();
 	test_claims();
 	test_stop();

@@ -327,6 +327,37 @@ test_resume(void)
 	finish();
 }
 
+/* What close(2) of a stream that is opening a file makes of that file. */
+static void
+test_close_while_opening(void)
+{
+	EngMember  *member;
+
+	remove_output();
+	start(1);
+	eng_set_hold_open(engine, true);
+	open_stream(0);
+	while (eng_running(engine) == 0 || eng_queue_waiting(queue) == FILES)
+		nap();
+	ring_close(&rings[0]);
+	eng_set_hold_open(engine, false);
+	close_stream(0);
+	member = &streams[0]->intake.members[0];
+	ok(streams[0]->intake.member_count == 1 &&
+	   member->outcome == MEMBER_SENT && member->end == UINT64_MAX &&
+	   atomic_load(&streams[0]->intake.files_done) == 0,
+	   "a file that was being opened is unfinished, and not unreadable");
+	eng_queue_return(queue, member->index);
+	eng_stream_free(streams[0]);
+	open_stream(1);
+	copy_stream(1, "../stream1.tar", 1000000);
+	close_stream(1);
+	eng_stream_free(streams[1]);
+	ok(untar("../stream1.tar"), "tar extracts another stream");
+	check_contents("it has carried that file too");
+	finish();
+}
+
 /* Jobs that write: to a directory, or to files. */
 static EngTarget target = {.file_mode = 0600};
 static EngWriter *writers[STREAMS];
@@ -603,6 +634,7 @@ main(void)
 			   ways[way].how.level);
 		test_parallel();
 		test_resume();
+		test_close_while_opening();
 		test_archives();
 		test_stop();
 	}
