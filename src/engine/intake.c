@@ -145,9 +145,9 @@ intake_next(EngJob *job, EngShared *shared, EngIntake *intake)
 	job_hold_open(shared);
 
 	/*
-	 * That may have taken longer than its backup: then the entry is gone.
-	 * Nor does our own stop say anything about the file, whatever became of
-	 * the call.
+	 * That may have taken longer than its backup: then the entry is gone. Nor
+	 * does our own stop say anything about the file, whatever became of the
+	 * call.
 	 */
 	if (job_is_unwanted(job, shared))
 	{
