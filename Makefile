@@ -11,6 +11,7 @@ ENGINE_OBJS = \
 	src/engine/compress.o \
 	src/engine/digest.o \
 	src/engine/document.o \
+	src/engine/documentfile.o \
 	src/engine/escape.o \
 	src/engine/extract.o \
 	src/engine/flusher.o \
@@ -18,6 +19,7 @@ ENGINE_OBJS = \
 	src/engine/inventory.o \
 	src/engine/jet.o \
 	src/engine/job.o \
+	src/engine/logchain.o \
 	src/engine/logmanifest.o \
 	src/engine/logname.o \
 	src/engine/manifest.o \

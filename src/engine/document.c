@@ -197,6 +197,15 @@ document_relieve(Document *document)
 		flush(document, true);
 }
 
+void
+document_last_line(char *to, const DigestValue *digest)
+{
+	char		checksum[DOCUMENT_CHECKSUM_SIZE] = {0};
+
+	encode_hex(digest->bytes, digest->length, checksum);
+	snprintf(to, DOCUMENT_LAST_LINE + 1, CHECKSUM_KEY "%s\"}\n", checksum);
+}
+
 bool
 document_finish(Document *document, char *checksum)
 {

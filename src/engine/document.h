@@ -85,6 +85,11 @@ extern void document_relieve(Document *document);
 extern bool document_finish(Document *document, char *checksum);
 extern void document_free(Document *document);
 
+/* The last line of a document with this checksum: to[DOCUMENT_LAST_LINE + 1]. */
+#define DOCUMENT_LAST_LINE 89
+
+extern void document_last_line(char *to, const DigestValue *digest);
+
 /* Is this valid UTF-8 (no surrogates, nothing overlong, at most U+10FFFF)? */
 extern bool utf8_valid(const char *string);
 

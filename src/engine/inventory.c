@@ -207,14 +207,69 @@ inventory_find(const Inventory *inventory, const char *path)
 				   sizeof(InventoryFile), compare_files);
 }
 
-bool
-inventory_matches(const InventoryFile *file, uint64_t size,
-				  const DigestValue *digest)
+static bool
+is_it(const InventoryFile *file, uint64_t size, const DigestValue *digest)
 {
 	return size == file->size &&
 		(file->digest.kind == DIGEST_NONE ||
 		 (digest->kind == file->digest.kind &&
 		  memcmp(digest->bytes, file->digest.bytes, file->digest.length) == 0));
+}
+
+bool
+inventory_matches(const InventoryFile *file, uint64_t size,
+				  const DigestValue *digest)
+{
+	return is_it(file, size, digest) ||
+		(file->or_else != NULL && is_it(file->or_else, size, digest));
+}
+
+/* Move a file, whose place is free then. */
+static void
+move_file(InventoryFile *to, const InventoryFile *from)
+{
+	memcpy((void *) to, (const void *) from, sizeof(*to));
+}
+
+/* Copy a file; false when memory is out. */
+static bool
+copy_file(InventoryFile *to, const InventoryFile *from)
+{
+	move_file(to, from);
+	to->path = strdup(from->path);
+	return to->path != NULL;
+}
+
+bool
+inventory_merge(Inventory *inventory, const Inventory *others)
+{
+	size_t		room = (size_t) inventory->count + others->count;
+	InventoryFile *files = malloc((room + 1) * sizeof(InventoryFile));
+	uint32_t	count = 0;
+	uint32_t	mine = 0;
+	bool		good = files != NULL && room <= UINT32_MAX;
+
+	for (uint32_t i = 0; good && i < others->count; i++)
+	{
+		const InventoryFile *file = &others->files[i];
+
+		while (mine < inventory->count &&
+			   compare_files(&inventory->files[mine], file) < 0)
+			move_file(&files[count++], &inventory->files[mine++]);
+		if (mine < inventory->count &&
+			compare_files(&inventory->files[mine], file) == 0)
+			continue;
+		good = copy_file(&files[count++], file);
+	}
+	if (files == NULL)
+		return false;
+	while (mine < inventory->count)
+		move_file(&files[count++], &inventory->files[mine++]);
+	free(inventory->files);
+	inventory->files = files;
+	inventory->count = count;
+	inventory->room = (uint32_t) room;
+	return good;
 }
 
 const InventoryFile *

@@ -25,6 +25,7 @@ typedef struct InventoryFile
 	uint64_t	size;
 	DigestValue digest;
 	_Atomic bool seen;			/* it was found, and is what it must be */
+	const struct InventoryFile *or_else;	/* what it may be as well, or NULL */
 } InventoryFile;
 
 typedef struct Inventory
@@ -54,6 +55,12 @@ extern InventoryFile *inventory_find(const Inventory *inventory,
 /* A file of this size and digest was found: is it what it must be? */
 extern bool inventory_matches(const InventoryFile *file, uint64_t size,
 							  const DigestValue *digest);
+
+/*
+ * Add the files of another one, as copies, but for those that are in it
+ * already.  False when memory is out.
+ */
+extern bool inventory_merge(Inventory *inventory, const Inventory *others);
 
 /* The first file that was not seen, or NULL. */
 extern const InventoryFile *inventory_first_unseen(const Inventory *inventory);

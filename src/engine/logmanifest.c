@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "backupindex.h"
 
@@ -61,6 +62,22 @@ append_lsn(Document *document, const char *key, uint64_t lsn)
 					(unsigned) (lsn >> 32), (unsigned) lsn);
 }
 
+/* "Ended-At": "2026-11-25 08:08:22.123456 GMT", if it is known */
+static void
+append_time(Document *document, int64_t ended_at)
+{
+	time_t		seconds = (time_t) (ended_at / 1000000);
+	struct tm	tm;
+	char		when[40];
+
+	if (ended_at == 0)
+		return;
+	gmtime_r(&seconds, &tm);
+	strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", &tm);
+	document_format(document, "\"Ended-At\": \"%s.%06d GMT\",\n", when,
+					(int) (ended_at % 1000000));
+}
+
 static void
 append_follows(Document *document, const LogFollows *follows)
 {
@@ -93,6 +110,9 @@ logmanifest_begin(Document *document, const LogManifestHead *head,
 					head->incremental ? kind_incremental : kind_full);
 	document_string(document, head->started_at);
 	document_format(document, ",\n");
+	append_time(document, head->ended_at);
+	document_format(document, "\"Indexed\": %s,\n",
+					head->indexed ? "true" : "false");
 	append_follows(document, &head->follows);
 	document_format(document, "\"Timeline\": %" PRIu32 ",\n\"WAL-Segment-Size\": %" PRIu32 ",\n",
 					head->timeline, head->segment_size);
@@ -168,6 +188,30 @@ read_follows(const json_t *object, LogManifestHead *head)
 		document_get_checksum(follows, "Checksum", head->follows.checksum);
 }
 
+/* When its logs ended, if it says so. */
+static bool
+read_time(const json_t *object, LogManifestHead *head)
+{
+	static const char key[] = "Ended-At";
+	struct tm	tm = {0};
+	char		when[40];
+	int			microseconds;
+	int			length = 0;
+
+	if (json_object_get(object, key) == NULL)
+		return true;
+	if (!document_get_string(object, key, when, sizeof(when)) ||
+		sscanf(when, "%4d-%2d-%2d %2d:%2d:%2d.%6d GMT%n", &tm.tm_year, &tm.tm_mon,
+			   &tm.tm_mday, &tm.tm_hour, &tm.tm_min, &tm.tm_sec,
+			   &microseconds, &length) != 7 || when[length] != '\0' ||
+		tm.tm_year < 1970 || microseconds < 0)
+		return false;
+	tm.tm_year -= 1900;
+	tm.tm_mon--;
+	head->ended_at = (int64_t) timegm(&tm) * 1000000 + microseconds;
+	return true;
+}
+
 /* Only a full backup has a backup_manifest. */
 static bool
 read_backup_manifest(const json_t *object, LogManifestHead *head)
@@ -211,6 +255,7 @@ read_position(const json_t *object, LogManifestHead *head)
 static bool
 read_values(const json_t *object, LogManifestHead *head)
 {
+	head->indexed = json_is_true(json_object_get(object, "Indexed"));
 	return document_get_big(object, "System-Identifier",
 							&head->system_identifier) &&
 		document_get_int(object, "Instance-Id", 1, INT32_MAX,
@@ -222,6 +267,7 @@ read_values(const json_t *object, LogManifestHead *head)
 		read_kind(object, head) &&
 		document_get_string(object, "Started-At", head->started_at,
 							sizeof(head->started_at)) &&
+		read_time(object, head) &&
 		read_follows(object, head) &&
 		read_position(object, head) &&
 		read_backup_manifest(object, head);

@@ -42,7 +42,10 @@ typedef struct LogManifestHead
 	char		instance[LOGMANIFEST_NAME_SIZE];
 	int64_t		backup_id;
 	bool		incremental;
+	bool		indexed;		/* it lies in a directory with an index */
 	char		started_at[40]; /* to show: "2026-11-25 08:08:22 GMT" */
+	int64_t		ended_at;		/* of its logs, in microseconds since 1970; 0:
+								 * not known */
 	LogFollows	follows;
 	uint32_t	timeline;		/* at the end */
 	uint32_t	segment_size;	/* of WAL */

@@ -44,6 +44,8 @@ head_of(bool incremental)
 		.backup_id = 17,
 		.incremental = incremental,
 		.started_at = "2026-11-25 08:08:22 GMT",
+		.indexed = !incremental,
+		.ended_at = incremental ? 0 : INT64_C(1795594102000123),
 		.timeline = 3,
 		.segment_size = SEGMENT,
 		.start_lsn = UINT64_C(0x1FE000000),
