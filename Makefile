@@ -23,6 +23,7 @@ ENGINE_OBJS = \
 	src/engine/logmanifest.o \
 	src/engine/logname.o \
 	src/engine/manifest.o \
+	src/engine/options.o \
 	src/engine/pack.o \
 	src/engine/page.o \
 	src/engine/pool.o \
@@ -67,6 +68,7 @@ OBJS = \
 	src/privilege.o \
 	src/reader.o \
 	src/receipt.o \
+	src/refuse.o \
 	src/registry.o \
 	src/report.o \
 	src/restore.o \
@@ -83,6 +85,7 @@ OBJS = \
 	src/streamreader.o \
 	src/target.o \
 	src/testpoint.o \
+	src/unread.o \
 	src/view.o \
 	src/waiter.o \
 	src/worker.o

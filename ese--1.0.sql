@@ -216,6 +216,20 @@ REVOKE ALL ON FUNCTION ese_get_truncate_log_info_instance(integer, bigint) FROM 
 COMMENT ON FUNCTION ese_get_truncate_log_info_instance(integer, bigint) IS
     'the logs that need not be kept once the open backup is good';
 
+CREATE FUNCTION ese_unread_files(
+    instance integer,
+    backup bigint DEFAULT NULL,
+    OUT file_name text,
+    OUT file_size bigint,
+    OUT kind text,
+    OUT state text)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'ese_unread_files'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION ese_unread_files(integer, bigint) FROM PUBLIC;
+COMMENT ON FUNCTION ese_unread_files(integer, bigint) IS
+    'the files that keep the open backup, or the last one, from being good: not read, open, in a stream, failed or damaged';
+
 CREATE FUNCTION ese_truncate_log_instance(instance integer, backup bigint DEFAULT NULL)
     RETURNS integer
     AS 'MODULE_PATHNAME', 'ese_truncate_log_instance'
@@ -590,7 +604,8 @@ COMMENT ON COLUMN ese_error.retry IS 'whether to try again: no, same call, after
 CREATE FUNCTION ese_constant_rows(
     OUT name text,
     OUT value bigint,
-    OUT meaning text)
+    OUT meaning text,
+    OUT accepted_by text)
     RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'ese_constants'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
@@ -601,7 +616,8 @@ GRANT SELECT ON ese_constant TO PUBLIC;
 COMMENT ON VIEW ese_constant IS 'all constants of the ESE interface';
 COMMENT ON COLUMN ese_constant.name IS 'the name';
 COMMENT ON COLUMN ese_constant.value IS 'the value';
-COMMENT ON COLUMN ese_constant.meaning IS 'what it means';
+COMMENT ON COLUMN ese_constant.meaning IS 'what it means in ESE';
+COMMENT ON COLUMN ese_constant.accepted_by IS 'functions of this extension that accept the option; null for none';
 
 CREATE FUNCTION ese_stream_buffers_rows(
     OUT bytes_total bigint,

@@ -21,8 +21,11 @@
 #include "chain.h"
 #include "engine/jet.h"
 #include "frame.h"
+#include "refuse.h"
 #include "statefile.h"
+#include "stop.h"
 #include "testpoint.h"
+#include "unread.h"
 #include "worker_internal.h"
 
 /* How long a stop waits for threads that are inside a system call. */
@@ -78,7 +81,8 @@ backup_refuse(Worker *worker, Call *call, ProtocolCall protocol_call)
 		protocol_call != CALL_TERM_STOP)
 	{
 		answer_error(answer, JET_errInvalidBackupSequence,
-					 "%s cannot be called during a %s", protocol_call_name(protocol_call),
+					 "%s cannot be called during a %s",
+					 protocol_function_name(protocol_call),
 					 status->row.kind <= KIND_DIFFERENTIAL ? "native backup" :
 					 history_noun(status->row.kind));
 		answer_detail(answer, "The %s %lld of instance \"%s\" is not over.",
@@ -113,18 +117,11 @@ backup_refuse(Worker *worker, Call *call, ProtocolCall protocol_call)
 			answer_error(answer, status->stop_error,
 						 "the backup of instance \"%s\" was stopped by the server",
 						 instance->name);
-			answer_detail(answer, "%s", status->row.reason);
+			stop_describe(instance, answer->detail, sizeof(answer->detail));
 			answer_hint(answer, "End the backup, then begin a new one.");
 			break;
 		case JET_errInvalidBackupSequence:
-			answer_error(answer, jet, "%s cannot be called now",
-						 protocol_call_name(protocol_call));
-			if (protocol_call == CALL_OPEN_ATTACHED)
-				answer_detail(answer, "The backup of instance \"%s\" is in its logs phase.",
-							  instance->name);
-			else
-				answer_detail(answer, "Files of the backup of instance \"%s\" are open: %d.",
-							  instance->name, status->protocol.open_files);
+			refuse_sequence(worker, call, protocol_call);
 			break;
 		case JET_errDatabaseNotFound:
 			answer_error(answer, jet, "\"%s\" is not a file of the backup",
@@ -172,9 +169,8 @@ backup_drop_slot(Backup *backup)
 	backup->has_slot = false;
 }
 
-/* Append one entry to the answer frame; false when it is full. */
-static bool
-put_entry(char *frame, int *used, const FileEntry *entry)
+bool
+backup_put_entry(char *frame, int *used, const FileEntry *entry, int state)
 {
 	int			name_length = (int) strlen(entry->name) + 1;
 	ListedFile	listed = {
@@ -183,6 +179,7 @@ put_entry(char *frame, int *used, const FileEntry *entry)
 		.database = entry->database,
 		.tablespace = entry->tablespace,
 		.kind = entry->kind,
+		.state = state,
 		.name_length = name_length,
 	};
 
@@ -201,7 +198,8 @@ backup_answer_page(Worker *worker, Call *call, FileList *list)
 	int64		at = call->request.number;
 	int			used = 0;
 
-	while (at < list->count && put_entry(frame, &used, &list->entries[at]))
+	while (at < list->count &&
+		   backup_put_entry(frame, &used, &list->entries[at], 0))
 		at++;
 	call->answer.page_length = used;
 	call->answer.page_last = at >= list->count;
@@ -224,12 +222,9 @@ backup_note_failure(Worker *worker, FileEntry *entry, int error)
 	if (entry->failure_counted)
 		return;
 	entry->failure_counted = true;
+	entry->bad_pages = error == JET_errReadVerifyFailure;
 	if (backup->failed_files++ == 0)
-	{
 		backup->first_failure = error;
-		strlcpy(backup->first_failed, entry->name,
-				sizeof(backup->first_failed));
-	}
 	ereport(LOG,
 			(errmsg("backup %lld of instance \"%s\": file \"%s\" failed: %s (%d)",
 					(long long) backup->id, worker->instance->name,
@@ -237,29 +232,10 @@ backup_note_failure(Worker *worker, FileEntry *entry, int error)
 }
 
 int
-backup_count_unread(const FileList *list)
-{
-	int			unread = 0;
-
-	for (int i = 0; i < list->count; i++)
-	{
-		const FileEntry *entry = &list->entries[i];
-
-		if (entry->status == FILE_READ || entry->status == FILE_GONE)
-			continue;
-		/* who reads files makes the directories himself */
-		unread += entry->kind != FILE_DIRECTORY || list->streamed;
-	}
-	return unread;
-}
-
-int
 backup_judge(Worker *worker, char *reason, size_t size)
 {
 	BackupStatus *status = &worker->instance->backup;
 	Backup	   *backup = worker->backup;
-	int			unread = backup_count_unread(&backup->attach) +
-		backup_count_unread(&backup->logs);
 
 	reason[0] = '\0';
 	if (status->protocol.stopped)
@@ -270,8 +246,7 @@ backup_judge(Worker *worker, char *reason, size_t size)
 	}
 	if (backup->failed_files > 0)
 	{
-		snprintf(reason, size, "%d files could not be read, first \"%s\"",
-				 backup->failed_files, backup->first_failed);
+		unread_describe_failed(backup, reason, size);
 		return backup->first_failure;
 	}
 	if (!backup->logs_listed)
@@ -280,13 +255,8 @@ backup_judge(Worker *worker, char *reason, size_t size)
 				size);
 		return errBackupAbortByCaller;
 	}
-	if (unread > 0)
-	{
-		snprintf(reason, size, "%d files were not read to their end and closed",
-				 unread);
-		return errBackupAbortByCaller;
-	}
-	return JET_errSuccess;
+	unread_describe_missing(backup, reason, size);
+	return reason[0] ? errBackupAbortByCaller : JET_errSuccess;
 }
 
 BackupOutcome
@@ -361,9 +331,12 @@ backup_end(Worker *worker, Call *call)
 	int32		ways = call->request.grbit &
 		(JET_bitBackupEndNormal | JET_bitBackupEndAbort);
 	bool		normal = ways == JET_bitBackupEndNormal;
+	int64		backup;
 	char		reason[ESE_MESSAGE_LENGTH];
 	int			error;
 
+	if (refuse_options(&call->answer, OPTIONS_END, call->request.grbit))
+		return;
 	if (ways != JET_bitBackupEndNormal && ways != JET_bitBackupEndAbort)
 	{
 		answer_error(&call->answer, JET_errInvalidParameter,
@@ -388,13 +361,18 @@ backup_end(Worker *worker, Call *call)
 	if (error == JET_errSuccess && !backup_settle_chain(worker))
 		answer_warning(&call->answer, 0,
 					   "the backup counts as a copy, because no replication slot is free for incremental backups to follow");
+	backup = worker->backup->id;
 	backup_finish(worker, backup_outcome_of(error), error, reason);
+	call->answer.backup = backup;
 	call->answer.result = normal ? error : JET_errSuccess;
 	if (call->answer.result < 0)
 	{
 		answer_warning(&call->answer, error,
-					   "the backup of instance \"%s\" is not usable: %s",
-					   worker->instance->name, reason);
+					   "backup %lld of instance \"%s\" is not usable: %s",
+					   (long long) backup, worker->instance->name, reason);
+		if (worker->unread.count > 0)
+			answer_hint(&call->answer, "ese_unread_files(%d, %lld) lists the files, until the next backup ends.",
+						worker->instance->id, (long long) backup);
 	}
 }
 
@@ -585,6 +563,7 @@ backup_finish(Worker *worker, BackupOutcome outcome, int error,
 	backup_publish_end(instance, final.stop_cause == CAUSE_IDLE_TIMEOUT ?
 					   STOP_WORD_STOPPED : 0);
 	backup_log_outcome(&final);
+	unread_keep(worker);
 	worker->backup = NULL;
 	forget_context(worker, backup->context);
 	worker_show_activity(worker);

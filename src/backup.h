@@ -73,7 +73,6 @@ typedef struct Backup
 	char		slot_name[NAMEDATALEN];
 	int			failed_files;
 	int			first_failure;	/* JetErr of the first file that failed */
-	char		first_failed[MAXPGPATH];
 	bool		engine_stopped; /* a stop was passed on to the threads */
 	TimestampTz engine_stopped_at;
 	bool		released;		/* the aftermath of a stop is done */
@@ -121,6 +120,9 @@ typedef struct Worker
 	int			file_places;
 	OpenFile   *files;			/* [file_places] */
 	NativeJob	native_jobs[ENG_MAX_THREADS];
+	MemoryContext unread_context;	/* of the two below */
+	FileList	unread;			/* what was not read of the last backup */
+	int64		unread_backup;	/* its id, or 0 */
 	Target		target;			/* of the native backup that is open */
 	TimestampTz guarded_at;		/* when WAL was looked at last */
 	MemoryContext limbo;		/* what threads in system calls may still look
@@ -201,8 +203,12 @@ extern bool backup_settle_chain(Worker *worker);
 /* The outcome that goes with an error. */
 extern BackupOutcome backup_outcome_of(int error);
 
-/* How many files of a list nobody has read to the end. */
-extern int	backup_count_unread(const FileList *list);
+/*
+ * Append an entry to the answer frame, of which "used" bytes are used; false
+ * when it is full.
+ */
+extern bool backup_put_entry(char *frame, int *used, const FileEntry *entry,
+							 int state);
 
 /* Put a page of a list's entries, from the call's cursor on, in its answer. */
 extern void backup_answer_page(Worker *worker, Call *call, FileList *list);

@@ -16,6 +16,7 @@
 #include "backup.h"
 #include "chain.h"
 #include "engine/jet.h"
+#include "refuse.h"
 #include "registry.h"
 #include "testpoint.h"
 #include "worker_internal.h"
@@ -76,8 +77,8 @@ bool
 backup_refuse_begin(Worker *worker, Call *call)
 {
 	int32		grbit = call->request.grbit;
-	int32		allowed = JET_bitBackupIncremental |
-		(call->request.operation == OP_BACKUP ? JET_bitBackupAtomic : 0);
+	OptionCall	options = call->request.operation == OP_BACKUP ?
+		OPTIONS_BACKUP : OPTIONS_BEGIN;
 
 	if (!XLogIsNeeded() && !RecoveryInProgress())
 	{
@@ -85,10 +86,8 @@ backup_refuse_begin(Worker *worker, Call *call)
 					 "WAL level is not sufficient for an online backup");
 		answer_hint(&call->answer, "Set wal_level to replica or logical and restart the server.");
 	}
-	else if (grbit & ~allowed)
-		answer_error(&call->answer, JET_errInvalidGrbit,
-					 "unknown options 0x%08x for a backup",
-					 grbit & ~allowed);
+	else if (refuse_options(&call->answer, options, grbit))
+		return true;
 	else if ((grbit & JET_bitBackupIncremental) &&
 			 refuse_incremental(worker->instance, &call->answer))
 		return true;

@@ -301,8 +301,8 @@ call_next(EseInstance *instance)
 			(next != NULL && call->ticket > next->ticket))
 			continue;
 		/* a long answer needs the answer frame; others may go first */
-		if ((operation == OP_ATTACH_INFO || operation == OP_LOG_INFO) &&
-			instance->answer_owner >= 0)
+		if ((operation == OP_ATTACH_INFO || operation == OP_LOG_INFO ||
+			 operation == OP_UNREAD_FILES) && instance->answer_owner >= 0)
 			continue;
 		next = call;
 	}

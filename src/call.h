@@ -33,6 +33,7 @@ typedef enum CallOperation
 	OP_RESUME_STREAM,			/* handle; number: bytes received */
 	OP_CLOSE_FILE,				/* handle */
 	OP_LOG_INFO,				/* cursor */
+	OP_UNREAD_FILES,			/* cursor */
 	OP_END,						/* grbit */
 	OP_TRUNCATE_LOG,
 	OP_BACKUP,					/* grbit, text: label, path */

@@ -12,6 +12,7 @@
 #include "storage/lwlock.h"
 
 #include "atomic.h"
+#include "backup.h"
 #include "chain.h"
 #include "compat.h"
 
@@ -132,6 +133,17 @@ has_free_slot(void)
 		found = !ReplicationSlotCtl->replication_slots[i].in_use;
 	LWLockRelease(ReplicationSlotControlLock);
 	return found;
+}
+
+int64
+chain_wal_retained(const Chain *chain)
+{
+	XLogRecPtr	now = backup_current_lsn();
+
+	if (!chain->has_slot || chain->restart_lsn == InvalidXLogRecPtr ||
+		now < chain->restart_lsn)
+		return 0;
+	return (int64) (now - chain->restart_lsn);
 }
 
 bool

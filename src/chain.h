@@ -44,6 +44,9 @@ extern char *chain_slot_name(const EseInstance *instance);
 /* Look at slot and history. */
 extern void chain_look(const EseInstance *instance, Chain *chain);
 
+/* Bytes of WAL that its slot keeps; 0 when there is none. */
+extern int64 chain_wal_retained(const Chain *chain);
+
 /*
  * Could the slot be moved, or made?  Not when there is none yet and
  * max_replication_slots are in use.

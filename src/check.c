@@ -17,6 +17,7 @@
 #include "utils/timestamp.h"
 
 #include "chain.h"
+#include "engine/jet.h"
 #include "instance.h"
 #include "privilege.h"
 #include "rows.h"
@@ -25,7 +26,7 @@ PGDLLEXPORT Datum ese_check_instance(PG_FUNCTION_ARGS);
 
 PG_FUNCTION_INFO_V1(ese_check_instance);
 
-/* A backup that is older is no comfort. */
+/* A backup that is older is no comfort; the README says so. */
 #define OLD_BACKUP_DAYS 7
 
 /* WAL for so many segments should have room. */
@@ -102,6 +103,23 @@ check_wal_volume(EseInstance *instance, StringInfo detail)
 	return room >= wanted;
 }
 
+/* How much WAL the chain's slot keeps, and whether anything limits that. */
+static void
+append_retained(StringInfo detail, EseInstance *instance, const Chain *chain)
+{
+	int64		limit = instance->params.backup_max_wal_retained;
+
+	if (!chain->has_slot)
+		return;
+	appendStringInfo(detail, " Its slot retains %lld MB of WAL; ",
+					 (long long) (chain_wal_retained(chain) >> 20));
+	if (limit > 0)
+		appendStringInfo(detail, "backup_max_wal_retained is %lld MB.",
+						 (long long) (limit >> 20));
+	else
+		appendStringInfoString(detail, "backup_max_wal_retained sets no limit.");
+}
+
 static bool
 check_chain(EseInstance *instance, StringInfo detail)
 {
@@ -119,13 +137,37 @@ check_chain(EseInstance *instance, StringInfo detail)
 	else
 		appendStringInfo(detail, "Incremental backups can follow backup %lld.",
 						 (long long) chain.backup_id);
+	append_retained(detail, instance, &chain);
 	return instance->params.circular_log || chain.state == CHAIN_OK;
 }
 
+/* Which of an instance's rows; restores and verifications are no backups. */
+typedef bool (*RowFilter) (const HistoryRow *row);
+
 static bool
-check_last_backup(EseInstance *instance, StringInfo detail)
+is_ended(const HistoryRow *row)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	return row->kind <= KIND_DIFFERENTIAL && row->ended_at != 0;
+}
+
+static bool
+is_good(const HistoryRow *row)
+{
+	return is_ended(row) && row->status == OUTCOME_COMPLETED;
+}
+
+/* Does it read the data files? */
+static bool
+is_of_data(const HistoryRow *row)
+{
+	return is_ended(row) && (row->kind == KIND_FULL || row->kind == KIND_COPY) &&
+		row->files > 0;
+}
+
+/* The newest such row; false when there is none. */
+static bool
+find_last(EseInstance *instance, RowFilter filter, HistoryRow *row)
+{
 	HistoryRow *rows;
 	int			count;
 	int			i;
@@ -133,17 +175,81 @@ check_last_backup(EseInstance *instance, StringInfo detail)
 	LWLockAcquire(registry_lock(), LW_SHARED);
 	rows = history_read(instance->id, &count);
 	LWLockRelease(registry_lock());
-	for (i = count - 1; i >= 0 && rows[i].status != OUTCOME_COMPLETED; i--)
+	for (i = count - 1; i >= 0 && !filter(&rows[i]); i--)
 		;
-	if (i < 0)
+	if (i >= 0)
+		*row = rows[i];
+	pfree(rows);
+	return i >= 0;
+}
+
+static bool
+check_last_good_backup(EseInstance *instance, StringInfo detail)
+{
+	HistoryRow	row;
+
+	if (!find_last(instance, is_good, &row))
 	{
 		appendStringInfo(detail, "No backup was good yet.");
 		return false;
 	}
 	appendStringInfo(detail, "The last good backup, %lld, was begun at %s.",
-					 (long long) rows[i].backup_id,
-					 timestamptz_to_str(rows[i].started_at));
-	return now - rows[i].started_at < OLD_BACKUP_DAYS * USECS_PER_DAY;
+					 (long long) row.backup_id,
+					 timestamptz_to_str(row.started_at));
+	return GetCurrentTimestamp() - row.started_at <
+		OLD_BACKUP_DAYS * USECS_PER_DAY;
+}
+
+static bool
+check_last_backup(EseInstance *instance, StringInfo detail)
+{
+	HistoryRow	row;
+
+	if (!find_last(instance, is_ended, &row))
+	{
+		appendStringInfo(detail, "No backup has ended yet.");
+		return true;
+	}
+	appendStringInfo(detail, "Backup %lld, begun at %s, ",
+					 (long long) row.backup_id,
+					 timestamptz_to_str(row.started_at));
+	if (row.status == OUTCOME_COMPLETED)
+	{
+		appendStringInfo(detail, "was good.");
+		return true;
+	}
+	appendStringInfo(detail, "%s%s: %s (%d)",
+					 row.status == OUTCOME_FAILED ? "" : "was ",
+					 history_status_name(row.status),
+					 jet_error_name((int) row.error_number),
+					 (int) row.error_number);
+	if (row.reason[0] != '\0' && privilege_to_see(row.begun_by_oid))
+		appendStringInfo(detail, ": %s", row.reason);
+	appendStringInfoChar(detail, '.');
+	return false;
+}
+
+static bool
+check_damaged_pages(EseInstance *instance, StringInfo detail)
+{
+	HistoryRow	row;
+
+	if (!find_last(instance, is_of_data, &row))
+		appendStringInfo(detail, "No backup has read the data files yet.");
+	else if (!DataChecksumsEnabled())
+		appendStringInfo(detail, "The cluster has no page checksums, so no backup can find any.");
+	else if (row.checksum_failures == 0)
+		appendStringInfo(detail, "Backup %lld found none.",
+						 (long long) row.backup_id);
+	else
+	{
+		appendStringInfo(detail, "Backup %lld found %lld damaged page%s; the view ese_checksum_failure lists them.",
+						 (long long) row.backup_id,
+						 (long long) row.checksum_failures,
+						 row.checksum_failures == 1 ? "" : "s");
+		return false;
+	}
+	return true;
 }
 
 static const struct
@@ -157,7 +263,9 @@ static const struct
 	{"rights", check_rights},
 	{"WAL volume", check_wal_volume},
 	{"chain", check_chain},
-	{"last good backup", check_last_backup},
+	{"last good backup", check_last_good_backup},
+	{"last backup", check_last_backup},
+	{"damaged pages", check_damaged_pages},
 };
 
 /* ese_check_instance(instance) → SETOF (check_name, ok, detail) */

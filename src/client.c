@@ -24,6 +24,7 @@
 #include "receipt.h"
 #include "report.h"
 #include "rows.h"
+#include "unread.h"
 
 PGDLLEXPORT Datum ese_begin_external_backup_instance(PG_FUNCTION_ARGS);
 PGDLLEXPORT Datum ese_backup_id(PG_FUNCTION_ARGS);
@@ -32,6 +33,7 @@ PGDLLEXPORT Datum ese_open_file_instance(PG_FUNCTION_ARGS);
 PGDLLEXPORT Datum ese_close_file_instance(PG_FUNCTION_ARGS);
 PGDLLEXPORT Datum ese_get_log_info_instance(PG_FUNCTION_ARGS);
 PGDLLEXPORT Datum ese_get_truncate_log_info_instance(PG_FUNCTION_ARGS);
+PGDLLEXPORT Datum ese_unread_files(PG_FUNCTION_ARGS);
 PGDLLEXPORT Datum ese_truncate_log_instance(PG_FUNCTION_ARGS);
 PGDLLEXPORT Datum ese_end_external_backup_instance(PG_FUNCTION_ARGS);
 
@@ -42,6 +44,7 @@ PG_FUNCTION_INFO_V1(ese_open_file_instance);
 PG_FUNCTION_INFO_V1(ese_close_file_instance);
 PG_FUNCTION_INFO_V1(ese_get_log_info_instance);
 PG_FUNCTION_INFO_V1(ese_get_truncate_log_info_instance);
+PG_FUNCTION_INFO_V1(ese_unread_files);
 PG_FUNCTION_INFO_V1(ese_truncate_log_instance);
 PG_FUNCTION_INFO_V1(ese_end_external_backup_instance);
 
@@ -154,6 +157,14 @@ log_columns(const ListedFile *file, Row *row)
 }
 
 static void
+unread_columns(const ListedFile *file, Row *row)
+{
+	row_add_int64(row, file->size);
+	row_add_text(row, filelist_kind_name((FileKind) file->kind));
+	row_add_text(row, unread_state_name(file->state));
+}
+
+static void
 truncate_columns(const ListedFile *file, Row *row)
 {
 	row_add_int64(row, file->generation);
@@ -259,6 +270,14 @@ ese_get_truncate_log_info_instance(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+/* ese_unread_files(instance, backup) → SETOF record */
+Datum
+ese_unread_files(PG_FUNCTION_ARGS)
+{
+	return_list(fcinfo, OP_UNREAD_FILES, every_entry, unread_columns);
+	return (Datum) 0;
+}
+
 /* ese_truncate_log_instance(instance, backup) → integer */
 Datum
 ese_truncate_log_instance(PG_FUNCTION_ARGS)
@@ -360,5 +379,6 @@ ese_end_external_backup_instance(PG_FUNCTION_ARGS)
 	request.backup = client_backup_argument(fcinfo, 2);
 	client_describe(&request.client);
 	call_execute(instance, &request, &answer, NULL);
+	report_remember(&answer);
 	PG_RETURN_INT32(answer.result);
 }

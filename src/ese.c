@@ -12,6 +12,7 @@
  *	restoreclient, message,
  *	check, privilege
  *	worker, begin, backup,		what the worker of an instance does
+ *	refuse, unread,
  *	guard, filelist, openfile,
  *	streamfile, loglist,
  *	native, target, atomic,

@@ -36,6 +36,7 @@ typedef struct ListedFile
 	Oid			database;
 	Oid			tablespace;
 	int32		kind;
+	int32		state;			/* UnreadState, in a list of such files */
 	int32		name_length;	/* of the name that follows, with its NUL */
 } ListedFile;
 

@@ -22,6 +22,7 @@
 #include "finding.h"
 #include "frame.h"
 #include "instance.h"
+#include "refuse.h"
 #include "registry.h"
 #include "report.h"
 #include "signature.h"
@@ -553,20 +554,15 @@ stop_starting(EseInstance *instance)
 Datum
 ese_term(PG_FUNCTION_ARGS)
 {
-	const int32 known = JET_bitTermComplete | JET_bitTermAbrupt |
-		JET_bitTermStopBackup | JET_bitTermDirty;
 	EseInstance *instance = instance_get(fcinfo, 0);
 	Request		request = {.operation = OP_TERM};
-	Answer		answer;
+	Answer		answer = {0};
 
 	if (PG_ARGISNULL(1))
 		refuse_parameter("the options are null");
 	request.grbit = PG_GETARG_INT32(1);
-	if (request.grbit & ~known)
-		ereport(ERROR,
-				(jet_errcode(JET_errInvalidGrbit),
-				 errmsg("unknown options 0x%08x for ese_term", request.grbit & ~known),
-				 jet_errdetail(JET_errInvalidGrbit, NULL)));
+	if (refuse_options(&answer, OPTIONS_TERM, request.grbit))
+		report_answer(&answer);
 
 	/* a created, never initialised instance: success, as in ESE */
 	if (instance->state == INSTANCE_STOPPED)

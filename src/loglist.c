@@ -26,6 +26,7 @@
 #include "statefile.h"
 #include "stop.h"
 #include "testpoint.h"
+#include "unread.h"
 #include "worker_internal.h"
 
 #define WAL_DIRECTORY	"pg_wal"
@@ -460,7 +461,7 @@ loglist_roll(Worker *worker)
 void
 loglist_get(Worker *worker, Call *call)
 {
-	int			unread;
+	char		unread[ESE_MESSAGE_LENGTH];
 
 	if (backup_refuse(worker, call, CALL_GET_LOG_INFO))
 		return;
@@ -471,10 +472,14 @@ loglist_get(Worker *worker, Call *call)
 	}
 	worker_show_activity(worker);
 	backup_answer_page(worker, call, &worker->backup->logs);
-	unread = backup_count_unread(&worker->backup->attach);
-	if (call->request.number == 0 && unread > 0)
-		answer_warning(&call->answer, 0,
-					   "%d files of the attach list have not been read", unread);
+	if (call->request.number > 0)
+		return;
+	unread_describe_attached(worker->backup, unread, sizeof(unread));
+	if (unread[0] == '\0')
+		return;
+	answer_warning(&call->answer, 0, "%s", unread);
+	answer_hint(&call->answer, "ese_unread_files(%d) lists them.",
+				worker->instance->id);
 }
 
 /* The first log or patch file that nobody has read to its end, or NULL. */

@@ -498,6 +498,7 @@ openfile_count_as_read(Worker *worker, FileEntry *entry)
 	if (entry->failure_counted)
 	{
 		entry->failure_counted = false;
+		entry->bad_pages = false;
 		worker->backup->failed_files--;
 	}
 }

@@ -8,9 +8,11 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 
 #include "engine/jet.h"
+#include "engine/options.h"
 #include "report.h"
 #include "rows.h"
 #include "signature.h"
@@ -48,7 +50,8 @@ report_answer(const Answer *answer)
 				 : errcode(ERRCODE_WARNING),
 				 errmsg("%s", answer->warning),
 				 answer->warning_error ? jet_errdetail(answer->warning_error,
-													   answer->detail) : 0));
+													   answer->detail) : 0,
+				 answer->hint[0] ? errhint("%s", answer->hint) : 0));
 	if (answer->sqlstate[0] != '\0')
 		ereport(ERROR,
 				(errcode(sqlstate_of(answer->sqlstate)),
@@ -122,6 +125,43 @@ ese_grbit(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32(value);
 }
 
+/* What the last End in this session has warned about, and whom. */
+static struct
+{
+	Oid			role;
+	int32		result;
+	char		warning[ESE_MESSAGE_LENGTH];
+	char		hint[ESE_MESSAGE_LENGTH];
+}			last_end;
+
+void
+report_remember(const Answer *answer)
+{
+	last_end.role = GetUserId();
+	last_end.result = answer->result;
+	strlcpy(last_end.warning, answer->warning, sizeof(last_end.warning));
+	strlcpy(last_end.hint, answer->hint, sizeof(last_end.hint));
+}
+
+/*
+ * A driver raises errors, but its warnings go where nobody looks: the error
+ * says what the warning said.  A pooled session may have served another role.
+ */
+static void
+raise_result(int32 result)
+{
+	const JetErrorInfo *info = jet_error_find(result);
+	bool		known = result == last_end.result &&
+		GetUserId() == last_end.role && last_end.warning[0] != '\0';
+
+	ereport(ERROR,
+			(jet_errcode(result),
+			 known ? errmsg("%s", last_end.warning) :
+			 errmsg("%s", info ? info->meaning : "unknown JET error"),
+			 jet_errdetail(result, NULL),
+			 known && last_end.hint[0] ? errhint("%s", last_end.hint) : 0));
+}
+
 /* ese_check(result integer) → integer: raises a negative result */
 Datum
 ese_check(PG_FUNCTION_ARGS)
@@ -133,14 +173,7 @@ ese_check(PG_FUNCTION_ARGS)
 		refuse_parameter("the result to check is null");
 	result = PG_GETARG_INT32(0);
 	if (result < 0)
-	{
-		const JetErrorInfo *info = jet_error_find(result);
-
-		ereport(ERROR,
-				(jet_errcode(result),
-				 errmsg("%s", info ? info->meaning : "unknown JET error"),
-				 jet_errdetail(result, NULL)));
-	}
+		raise_result(result);
 	PG_RETURN_INT32(result);
 }
 
@@ -173,6 +206,7 @@ ese_errors(PG_FUNCTION_ARGS)
 Datum
 ese_constants(PG_FUNCTION_ARGS)
 {
+	char		functions[128];
 	Row			row;
 
 	rows_begin(&row, fcinfo);
@@ -181,6 +215,8 @@ ese_constants(PG_FUNCTION_ARGS)
 		row_add_text(&row, jet_constants[i].name);
 		row_add_int64(&row, jet_constants[i].value);
 		row_add_text(&row, jet_constants[i].meaning);
+		options_accepted_by(jet_constants[i].name, functions, sizeof(functions));
+		row_add_text(&row, functions);
 		row_put(&row);
 	}
 	return (Datum) 0;

@@ -21,6 +21,12 @@ extern int	jet_errdetail(int jet, const char *facts);
 /* Raise what the worker answered, if it is an error; and its warning. */
 extern void report_answer(const Answer *answer);
 
+/*
+ * Remember the result of an End in this session: ese_check() raises it with
+ * what End has warned about.
+ */
+extern void report_remember(const Answer *answer);
+
 /* The message of a stop error: what every call gets after a stop. */
 extern void report_stopped(const char *instance_name, int stop_error,
 						   const char *facts) pg_attribute_noreturn();

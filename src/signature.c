@@ -66,6 +66,7 @@ static const Signature signatures[] = {
 	{"ese_system_parameter_rows", "setof record()"},
 	{"ese_term", "integer(integer,integer)"},
 	{"ese_truncate_log_instance", "integer(integer,bigint)"},
+	{"ese_unread_files", "setof record(integer,bigint) of text,bigint,text,text"},
 	{"ese_verify_backup", "integer(integer,text,text)"},
 	{"ese_wait_backup", "void(integer,bigint,interval)"},
 };

@@ -84,13 +84,35 @@ stop_request(EseInstance *instance, int64 backup, StopCause cause,
 }
 
 void
+stop_describe(EseInstance *instance, char *to, size_t size)
+{
+	HistoryRow	row;
+	const char *cause;
+
+	LWLockAcquire(instance_lock(instance), LW_SHARED);
+	row = instance->backup.row;
+	LWLockRelease(instance_lock(instance));
+	cause = history_cause_name(row.stop_cause);
+	snprintf(to, size, "%s %lld was stopped by %s at %s (%s)%s%s.",
+			 row.kind == KIND_RESTORE ? "Restore" :
+			 row.kind == KIND_VERIFY ? "Verification" : "Backup",
+			 (long long) row.backup_id, row.stop_requested_by,
+			 timestamptz_to_str(row.stop_requested_at), cause ? cause : "",
+			 row.reason[0] ? ": " : "", row.reason);
+}
+
+void
 stop_check(EseInstance *instance, uint64 before)
 {
 	uint64		now = pg_atomic_read_u64(&instance->stop_word);
 
 	if (now & STOP_WORD_STOPPED)
-		report_stopped(instance->name, instance->backup.stop_error,
-					   instance->backup.row.reason);
+	{
+		char		detail[2 * ESE_MESSAGE_LENGTH];
+
+		stop_describe(instance, detail, sizeof(detail));
+		report_stopped(instance->name, instance->backup.stop_error, detail);
+	}
 	if (now != before || now == 0)
 		ereport(ERROR,
 				(jet_errcode(JET_errNoBackup),

@@ -20,6 +20,9 @@ extern bool stop_request(EseInstance *instance, int64 backup,
 						 StopCause cause, int stop_error, const char *by,
 						 const char *reason, int64 *stopped_backup);
 
+/* Which backup was stopped, by whom, when and why: a sentence. */
+extern void stop_describe(EseInstance *instance, char *to, size_t size);
+
 /*
  * Did a stop, or the end of the backup, come since the word was read?  Then
  * raise what calls get.  "before" is the stop word at the call's entry.

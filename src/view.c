@@ -11,8 +11,6 @@
  */
 #include "postgres.h"
 
-#include "access/xlog.h"
-#include "access/xlogrecovery.h"
 #include "fmgr.h"
 
 #include "chain.h"
@@ -101,14 +99,10 @@ add_last(Row *row, HistoryRow *rows, int count, BackupKind kind, int64 since)
 static void
 add_wal_retained(Row *row, const Chain *chain)
 {
-	XLogRecPtr	now = RecoveryInProgress() ? GetXLogReplayRecPtr(NULL) :
-		GetXLogInsertRecPtr();
-
 	if (!chain->has_slot || chain->restart_lsn == InvalidXLogRecPtr)
 		row_add_null(row);
 	else
-		row_add_int64(row, now > chain->restart_lsn ?
-					  (int64) (now - chain->restart_lsn) : 0);
+		row_add_int64(row, chain_wal_retained(chain));
 }
 
 static HistoryRow *

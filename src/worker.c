@@ -41,6 +41,7 @@
 #include "statefile.h"
 #include "stop.h"
 #include "testpoint.h"
+#include "unread.h"
 #include "worker.h"
 #include "worker_internal.h"
 
@@ -344,6 +345,9 @@ set_up(Worker *worker, int32 id)
 										   sizeof(OpenFile) * worker->file_places);
 	worker->limbo = AllocSetContextCreate(TopMemoryContext, "ese limbo",
 										  ALLOCSET_SMALL_SIZES);
+	worker->unread_context = AllocSetContextCreate(TopMemoryContext,
+												   "ese unread files",
+												   ALLOCSET_DEFAULT_SIZES);
 	open_engine(worker);
 	testpoint("init.engine");
 	LWLockAcquire(instance_lock(instance), LW_EXCLUSIVE);
@@ -428,6 +432,9 @@ dispatch(Worker *worker, Call *call)
 			break;
 		case OP_LOG_INFO:
 			loglist_get(worker, call);
+			break;
+		case OP_UNREAD_FILES:
+			unread_list(worker, call);
 			break;
 		case OP_END:
 			backup_end(worker, call);

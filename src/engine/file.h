@@ -60,6 +60,7 @@ typedef struct FileEntry
 	uint8_t		status;			/* FileStatus */
 	bool		failure_counted:1;
 	bool		damaged:1;		/* a stream has delivered a damaged page */
+	bool		bad_pages:1;	/* what failed is its pages' checksums */
 	bool		elsewhere:1;	/* patch file: contents is the path of a file
 								 * that holds them */
 	uint32_t	first_block;	/* relation: block number of the first page */

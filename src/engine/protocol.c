@@ -62,6 +62,25 @@ static const Rule rules[PROTOCOL_CALLS] = {
 };
 /* INDENT ON */
 
+/* The SQL functions, for messages. */
+static const char *const function_names[PROTOCOL_CALLS] = {
+	[CALL_BEGIN] = "ese_begin_external_backup_instance",
+	[CALL_GET_ATTACH_INFO] = "ese_get_attach_info_instance",
+	[CALL_OPEN_ATTACHED] = "ese_open_file_instance",
+	[CALL_OPEN_LOG] = "ese_open_file_instance",
+	[CALL_OPEN_OTHER] = "ese_open_file_instance",
+	[CALL_OPEN_STREAM] = "ese_open_stream_instance",
+	[CALL_READ_FILE] = "ese_read_file_instance",
+	[CALL_CLOSE_FILE] = "ese_close_file_instance",
+	[CALL_GET_LOG_INFO] = "ese_get_log_info_instance",
+	[CALL_TRUNCATE_LOG] = "ese_truncate_log_instance",
+	[CALL_END_NORMAL] = "ese_end_external_backup_instance",
+	[CALL_END_ABORT] = "ese_end_external_backup_instance",
+	[CALL_STOP] = "ese_stop_backup_instance",
+	[CALL_TERM] = "ese_term",
+	[CALL_TERM_STOP] = "ese_term",
+};
+
 static const char *const column_names[PROTOCOL_COLUMNS] = {
 	[COLUMN_NONE] = "none",
 	[COLUMN_STARTING] = "starting",
@@ -143,6 +162,12 @@ const char *
 protocol_call_name(ProtocolCall call)
 {
 	return rules[call].name;
+}
+
+const char *
+protocol_function_name(ProtocolCall call)
+{
+	return function_names[call];
 }
 
 const char *

@@ -83,6 +83,7 @@ extern ProtocolState protocol_next(ProtocolState state, ProtocolCall call);
 extern ProtocolColumn protocol_column(const ProtocolState *state);
 extern const char *protocol_column_name(ProtocolColumn column);
 extern const char *protocol_call_name(ProtocolCall call);
+extern const char *protocol_function_name(ProtocolCall call);
 extern const char *protocol_phase_name(BackupPhase phase);
 
 #endif							/* ESE_PROTOCOL_H */

@@ -95,6 +95,7 @@ my %needs = (
 	"ese_stop_backup_instance($id)" => 'execute',
 	'ese_term(-1)' => 'execute',
 	"ese_truncate_log_instance($id)" => 'read',
+	"ese_unread_files($id)" => 'read',
 	"ese_verify_backup($id, 'relative')" => 'files',
 	"ese_wait_backup($id, 1, '-1s')" => 'execute');
 my %may = (
@@ -206,5 +207,12 @@ SELECT DISTINCT coalesce(p.proname, c.relname) FROM pg_depend d JOIN pg_extensio
 UNION ALL SELECT DISTINCT name FROM ese_system_parameter
 SQL
 is(join(' ', grep { $readme !~ /`$_[`(]/ } split(/\n/, $names)), '', 'the README describes every function, view and parameter');
+
+# ---- its table of errors, and ese_error: what the source raises, no more and no less
+my $sources = join('', map { slurp_file($_) } glob('src/*.c src/engine/*.c'));
+my %used = map { $_ => 1 } grep { $_ !~ /^JET_err(Success|Unknown)$/ } $sources =~ /\b((?:JET_)?(?:err|wrn)[A-Z][A-Za-z]+)\b/g;
+my $raised = $node->safe_psql('postgres', 'SELECT name FROM ese_error WHERE raised');
+is(join(' ', sort split(/\n/, $raised)), join(' ', sort keys %used), 'ese_error.raised is what the source raises');
+is(join(' ', grep { $readme !~ /^\| J\d{4} \| $_ \|/m } sort keys %used), '', 'the README has every error that is raised');
 
 done_testing();
