@@ -57,6 +57,7 @@ OBJS = \
 	src/finding.o \
 	src/frame.o \
 	src/guard.o \
+	src/handlenumber.o \
 	src/history.o \
 	src/instance.o \
 	src/loglist.o \

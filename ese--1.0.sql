@@ -168,14 +168,14 @@ CREATE FUNCTION ese_read_stream_instance(instance integer, handle integer, max_b
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 REVOKE ALL ON FUNCTION ese_read_stream_instance(integer, integer, integer) FROM PUBLIC;
 COMMENT ON FUNCTION ese_read_stream_instance(integer, integer, integer) IS
-    'the bytes of a stream, a piece a row; to be called in the SELECT list';
+    'the bytes of a stream, a piece a row; to be called in the SELECT list, by a statement that sends the rows to who keeps them';
 
 CREATE PROCEDURE ese_copy_stream(instance integer, handle integer)
     AS 'MODULE_PATHNAME', 'ese_copy_stream'
     LANGUAGE C;
 REVOKE ALL ON PROCEDURE ese_copy_stream(integer, integer) FROM PUBLIC;
 COMMENT ON PROCEDURE ese_copy_stream(integer, integer) IS
-    'sends a stream, or a file, as COPY data';
+    'sends a stream, or a file, as COPY data; also from a procedure or DO block, but not inside a transaction block';
 
 CREATE FUNCTION ese_resume_stream_instance(
     instance integer,
@@ -624,7 +624,8 @@ CREATE FUNCTION ese_stream_buffers_rows(
     OUT bytes_free bigint,
     OUT bytes_promised bigint,
     OUT handles_open bigint,
-    OUT handles_closing bigint)
+    OUT handles_closing bigint,
+    OUT closing_pids integer[])
     RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'ese_stream_buffers_rows'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
@@ -637,7 +638,8 @@ COMMENT ON COLUMN ese_stream_buffers.bytes_total IS 'size of ese.stream_buffers'
 COMMENT ON COLUMN ese_stream_buffers.bytes_free IS 'bytes in no use';
 COMMENT ON COLUMN ese_stream_buffers.bytes_promised IS 'bytes of these that running instances may claim at any time';
 COMMENT ON COLUMN ese_stream_buffers.handles_open IS 'open handles, of all instances';
-COMMENT ON COLUMN ese_stream_buffers.handles_closing IS 'closed handles that a session is still reading';
+COMMENT ON COLUMN ese_stream_buffers.handles_closing IS 'closed handles that a session is still reading; they keep their memory, also what was promised to others';
+COMMENT ON COLUMN ese_stream_buffers.closing_pids IS 'process IDs of these sessions; end one with pg_terminate_backend() to have its memory back';
 
 -- Only a running instance has databases, as in ESE.
 CREATE FUNCTION ese_get_instance_info(

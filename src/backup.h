@@ -93,6 +93,9 @@ typedef struct OpenFile
 	FileStatus	status_before;	/* of the entry, when it was opened */
 	int64		size_before;
 	int64		modified_before;
+	uint32		resumed_from;	/* of a stream: the handle it goes on for, */
+	int64		received;		/* what its client had of that, */
+	int64		keep;			/* and how much of it counts */
 	EngJob	   *job;			/* of this place; what is above is cleared */
 	Call	   *closing;		/* the CloseFile that waits for the job */
 	bool		claimed;		/* we hold the ring's claim */

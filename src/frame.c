@@ -3,6 +3,13 @@
  * frame.c
  *	  Accounting for handles and frames.
  *
+ * Order of memory: who has what changes under the frame lock.  What is read
+ * without it is 'zombies' (a hint: the worker looks again within a second) and
+ * a handle by its number: everything about a handle is written before its
+ * ring's ident, with which it is published, and ident is 0 again before
+ * anything about it changes (sequentially consistent both).  So who has seen
+ * the number after his last look has seen that handle.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -10,8 +17,16 @@
 #include "miscadmin.h"
 
 #include "frame.h"
+#include "handlenumber.h"
 
 #define FRAME_KB (ENG_FRAME_SIZE / 1024)
+
+/* Where the handle of a number lies. */
+static EseHandle *
+place_of(uint32 number)
+{
+	return &ese_handles[(number - 1) % ese_shared->nhandles];
+}
 
 /* Frames taken from the pool; the frame lock is held. */
 static uint32
@@ -157,31 +172,29 @@ frame_unreserve(EseInstance *instance)
 	LWLockRelease(frame_lock());
 }
 
-/* A free place whose claim we could take, or NULL. */
+/*
+ * A free place whose claim we could take, or NULL.  The place of a number is
+ * what frame_find_handle() takes it for; numbers of other places are skipped.
+ */
 static EseHandle *
-claim_free_place(void)
+claim_free_place(uint32 *number)
 {
+	uint32		first = handlenumber_next();
+
 	for (int i = 0; i < ese_shared->nhandles; i++)
 	{
-		EseHandle  *handle = &ese_handles[i];
+		EseHandle  *handle = place_of(first + i);
 		int32		holder;
 
 		if (handle->instance_id == 0 &&
 			ring_claim(&handle->ring, RING_CLAIM_OWNER, &holder))
+		{
+			*number = first + i;
+			handlenumber_use(*number);
 			return handle;
+		}
 	}
 	return NULL;
-}
-
-/* The next number of this place; see init_handles() in shared.c. */
-static uint32
-next_number(EseHandle *handle)
-{
-	uint32		generations = PG_INT32_MAX / ese_shared->nhandles;
-
-	handle->generation = (handle->generation + 1) % generations;
-	return handle->generation * ese_shared->nhandles +
-		(uint32) (handle - ese_handles) + 1;
 }
 
 /*
@@ -209,14 +222,14 @@ frame_take_handle(EseInstance *instance, uint32 *number)
 {
 	EseHandle  *handle = NULL;
 
+	handlenumber_reserve();
 	LWLockAcquire(frame_lock(), LW_EXCLUSIVE);
 	sweep_zombies();
 	if (ese_shared->free_frames >= RING_MIN_FRAMES)
-		handle = claim_free_place();
+		handle = claim_free_place(number);
 	if (handle != NULL)
 	{
 		give_frames(handle);
-		*number = next_number(handle);
 		handle->instance_id = instance->id;
 		handle->zombie = false;
 	}
@@ -240,6 +253,42 @@ frame_put_all_handles(EseInstance *instance)
 	LWLockRelease(frame_lock());
 }
 
+/*
+ * The lock keeps handles from being given back meanwhile; one that is just
+ * being opened has no ident yet, or has one after the copy, and is left out.
+ */
+bool
+frame_copy_handle(int place, EseHandle *copy)
+{
+	EseHandle  *handle = &ese_handles[place];
+	uint32		ident;
+
+	LWLockAcquire(frame_lock(), LW_SHARED);
+	ident = atomic_load(&handle->ring.ident);
+	memcpy(copy, handle, sizeof(*copy));
+	LWLockRelease(frame_lock());
+	return ident != 0 && copy->instance_id != 0 && !copy->zombie;
+}
+
+int32 *
+frame_zombie_readers(int *count)
+{
+	int32	   *pids = palloc(sizeof(int32) * ese_shared->nhandles);
+
+	*count = 0;
+	LWLockAcquire(frame_lock(), LW_SHARED);
+	for (int i = 0; i < ese_shared->nhandles; i++)
+	{
+		int32		pid = atomic_load(&ese_handles[i].ring.claim);
+
+		/* one that has just let go is free when the worker looks */
+		if (ese_handles[i].zombie && pid > 0)
+			pids[(*count)++] = pid;
+	}
+	LWLockRelease(frame_lock());
+	return pids;
+}
+
 EseHandle *
 frame_find_handle(EseInstance *instance, int32 number)
 {
@@ -247,7 +296,7 @@ frame_find_handle(EseInstance *instance, int32 number)
 
 	if (number <= 0)
 		return NULL;
-	handle = &ese_handles[(number - 1) % ese_shared->nhandles];
+	handle = place_of((uint32) number);
 	if (atomic_load(&handle->ring.ident) != (uint32) number ||
 		handle->instance_id != instance->id)
 		return NULL;

@@ -7,7 +7,9 @@
  * opening a file cannot fail for want of frames; frames nobody has reserved
  * go to open handles as read-ahead.  A handle that a session still reads when
  * it is closed becomes a zombie: it keeps its frames until that session lets
- * go.
+ * go.  These may be frames that were promised to others, for nothing else can
+ * be done without shared memory for every client that hangs; so an Open that
+ * finds none left names the sessions, and so does the view ese_stream_buffers.
  *
  *-------------------------------------------------------------------------
  */
@@ -45,7 +47,22 @@ extern void frame_put_all_handles(EseInstance *instance);
 /* Free the zombies whose sessions have let go. */
 extern void frame_sweep_zombies(void);
 
-/* The handle of a number, or NULL when it is no open handle of it. */
+/*
+ * A copy of a place, consistent in itself; false when there is no open handle
+ * in it.
+ */
+extern bool frame_copy_handle(int place, EseHandle *copy);
+
+/*
+ * The sessions that still read handles that were closed: their process IDs in
+ * a new array, and how many there are.
+ */
+extern int32 *frame_zombie_readers(int *count);
+
+/*
+ * The handle of a number, or NULL when it is no open handle of it.  It may be
+ * closed at any time: who has claimed its ring looks at the number again.
+ */
 extern EseHandle *frame_find_handle(EseInstance *instance, int32 number);
 
 static inline char *

@@ -274,6 +274,22 @@ verify_mode(Worker *worker, const FileEntry *entry)
 	return (VerifyMode) worker->instance->params.verify_checksums;
 }
 
+/* Who keeps the frames that are missing? */
+static void
+detail_zombies(Answer *answer)
+{
+	int			count;
+	int32	   *pids = frame_zombie_readers(&count);
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int i = 0; i < count; i++)
+		appendStringInfo(&list, "%s%d", i > 0 ? ", " : "", pids[i]);
+	answer_detail(answer, "Sessions are still reading handles that were closed. Their process IDs: %s.",
+				  list.data);
+	answer_hint(answer, "End those whose clients hang with pg_terminate_backend().");
+}
+
 bool
 openfile_take_handle(Worker *worker, Call *call, OpenFile *place)
 {
@@ -283,7 +299,7 @@ openfile_take_handle(Worker *worker, Call *call, OpenFile *place)
 	{
 		answer_error(&call->answer, JET_errOutOfMemory,
 					 "out of shared memory for one more open file");
-		answer_detail(&call->answer, "Sessions are still reading handles that were closed; see ese_stream_buffers.");
+		detail_zombies(&call->answer);
 		return false;
 	}
 	/* what a session sees of it */
@@ -317,6 +333,17 @@ openfile_publish(Worker *worker, Call *call, OpenFile *place)
 	eng_job_start(place->job);
 }
 
+/* eng_job_open(), or its failure. */
+static bool
+open_job(OpenFile *place, const EngSource *source, const Digest *resume)
+{
+	if (!testpoint_is_set("open.job", "fail"))
+		return eng_job_open(place->job, &place->handle->ring, source, resume);
+	if (source->fd >= 0)
+		close(source->fd);
+	return false;
+}
+
 /* Bind place, ring and job together; false and the answer when that fails. */
 static bool
 start_reading(Worker *worker, Call *call, OpenFile *place, FileEntry *entry,
@@ -339,8 +366,7 @@ start_reading(Worker *worker, Call *call, OpenFile *place, FileEntry *entry,
 	}
 	strlcpy(place->handle->file_name, entry->name,
 			sizeof(place->handle->file_name));
-	if (!eng_job_open(place->job, &place->handle->ring, &source,
-					  base > 0 ? &entry->resume->digest : NULL))
+	if (!open_job(place, &source, base > 0 ? &entry->resume->digest : NULL))
 	{
 		frame_put_handle(worker->instance, place->handle, true);
 		place->handle = NULL;

@@ -33,6 +33,7 @@
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "tcop/pquery.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
@@ -290,9 +291,24 @@ read_piece(Reading *reading, uint64 max_bytes, bool has_offset,
 	return piece;
 }
 
+/*
+ * EXPLAIN ANALYZE runs the statement, and drops what it returns: the bytes
+ * would count as read, and nobody would have them.
+ */
+static void
+refuse_explain(void)
+{
+	if (ActivePortal != NULL && ActivePortal->commandTag == CMDTAG_EXPLAIN)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot read a backup in EXPLAIN ANALYZE"),
+				 errdetail("What was read would be lost, and would count as received.")));
+}
+
 void
 reader_enter(Reading *reading, FunctionCallInfo fcinfo)
 {
+	refuse_explain();
 	receipt_prepare();
 	reading->instance = instance_get_running(fcinfo, 0);
 	privilege_check_read();

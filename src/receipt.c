@@ -8,6 +8,12 @@
  * words are its own, and changes them by compare-and-swap when it goes on or
  * ends.
  *
+ * Order of memory: the word says all there is to say, so a reader of it needs
+ * no barrier.  Who must not miss a change has one all the same: the worker
+ * reads it with the ring's claim, which its reader gave up, and
+ * receipt_await() after ConditionVariableTimedSleep() has looked at its list,
+ * which the broadcast that follows the change empties.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -20,6 +26,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "engine/throttle.h"
 #include "frame.h"
 #include "receipt.h"
 
@@ -28,6 +35,7 @@
 
 /* How long a close waits for another session's receipt. */
 #define GRACE_MS	1000
+#define NS_PER_MS	UINT64CONST(1000000)
 
 /* What this session's client owes; all of one message. */
 typedef struct Due
@@ -197,7 +205,7 @@ void
 receipt_await(EseInstance *instance, int32 number)
 {
 	EseHandle  *handle = frame_find_handle(instance, number);
-	TimestampTz begun = GetCurrentTimestamp();
+	uint64		until = throttle_now() + GRACE_MS * NS_PER_MS;
 	uint64		word;
 
 	if (handle == NULL)
@@ -212,12 +220,12 @@ receipt_await(EseInstance *instance, int32 number)
 	while (is_awaited(handle, word) &&
 		   (pg_atomic_read_u64(&instance->stop_word) & STOP_WORD_STOPPED) == 0)
 	{
-		long		left = GRACE_MS -
-			TimestampDifferenceMilliseconds(begun, GetCurrentTimestamp());
+		uint64		now = throttle_now();
 
-		if (left <= 0)
+		if (now >= until)
 			break;
-		(void) ConditionVariableTimedSleep(&instance->changed, left,
+		(void) ConditionVariableTimedSleep(&instance->changed,
+										   (long) ((until - now) / NS_PER_MS) + 1,
 										   compat_wait_event("EseReceipt"));
 	}
 	ConditionVariableCancelSleep();

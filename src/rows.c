@@ -10,6 +10,7 @@
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/pg_lsn.h"
@@ -132,6 +133,19 @@ void
 row_add_oid(Row *row, Oid value)
 {
 	add(row, OIDOID, ObjectIdGetDatum(value), !OidIsValid(value));
+}
+
+void
+row_add_int32_array(Row *row, const int32 *values, int count)
+{
+	Datum	   *elements = palloc(sizeof(Datum) * (count + 1));
+
+	for (int i = 0; i < count; i++)
+		elements[i] = Int32GetDatum(values[i]);
+	add(row, INT4ARRAYOID,
+		PointerGetDatum(construct_array(elements, count, INT4OID,
+										sizeof(int32), true, TYPALIGN_INT)),
+		count == 0);
 }
 
 void

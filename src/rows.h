@@ -51,6 +51,9 @@ extern void row_add_oid(Row *row, Oid value);
 extern void row_add_time(Row *row, int64 value);
 extern void row_add_lsn(Row *row, int64 value);
 
+/* NULL for none. */
+extern void row_add_int32_array(Row *row, const int32 *values, int count);
+
 /* Microseconds. */
 extern void row_add_interval(Row *row, int64 value);
 

@@ -7,8 +7,6 @@
  */
 #include "postgres.h"
 
-#include <time.h>
-
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
@@ -39,9 +37,15 @@ frame_lock(void)
 }
 
 LWLock *
+handle_number_lock(void)
+{
+	return &locks[2].lock;
+}
+
+LWLock *
 instance_lock(EseInstance *instance)
 {
-	return &locks[2 + instance->index].lock;
+	return &locks[3 + instance->index].lock;
 }
 
 static int
@@ -77,7 +81,7 @@ shared_request(void)
 	RequestAddinShmemSpace(mul_size(sizeof(EseHandle), handle_count()));
 	RequestAddinShmemSpace(frames_size());
 	RequestAddinShmemSpace(mul_size(sizeof(bool), frame_count()));
-	RequestNamedLWLockTranche(TRANCHE, 2 + ese_max_instances);
+	RequestNamedLWLockTranche(TRANCHE, 3 + ese_max_instances);
 }
 
 static void
@@ -101,21 +105,12 @@ init_instances(void)
 	}
 }
 
-/*
- * Handle numbers must not come back after a restart of the server, so that a
- * client that missed it cannot read somebody else's file: each place counts
- * on from the seconds since 2026.
- */
 static void
 init_handles(void)
 {
-	uint32		generations = PG_INT32_MAX / Max(handle_count(), 1);
-	uint64		seconds = (uint64) time(NULL) - UINT64CONST(1767225600);
-
 	memset(ese_handles, 0, sizeof(EseHandle) * handle_count());
 	for (int i = 0; i < handle_count(); i++)
 	{
-		ese_handles[i].generation = (uint32) (seconds % generations);
 		pg_atomic_init_u32(&ese_handles[i].reader_proc_number, 0);
 		pg_atomic_init_u64(&ese_handles[i].last_read_at, 0);
 		pg_atomic_init_u64(&ese_handles[i].receipt, 0);

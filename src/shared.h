@@ -13,6 +13,7 @@
  *	registry lock		slots coming and going (id, name), the files under ese/
  *	instance lock		one for each slot: its calls, its backup's description
  *	frame lock			which frame and which handle belongs to whom
+ *	handle number lock	ese/handles; only workers that open a file take it
  *
  * No lock is held while waiting for anything, and nothing that can take long
  * but the writing of files under ese/ (registry lock) happens under one.
@@ -127,7 +128,6 @@ typedef struct EseHandle
 	/* frame lock */
 	int32		instance_id;	/* 0: free */
 	bool		zombie;			/* closed, but a session holds the claim */
-	uint32		generation;		/* makes the numbers of this place unique */
 
 	/* written by the worker before the ring is opened */
 	int64		backup_id;
@@ -156,6 +156,9 @@ typedef struct EseShared
 	int			nframes;
 	int			nhandles;
 
+	/* handle number lock */
+	int64		next_handle_number; /* that no worker has; 0: not read yet */
+
 	/* frame lock */
 	int			free_frames;
 	int			promised_frames;	/* reserved, but not taken yet */
@@ -171,6 +174,7 @@ extern bool *ese_frame_used;	/* [nframes], frame lock */
 
 extern LWLock *registry_lock(void);
 extern LWLock *frame_lock(void);
+extern LWLock *handle_number_lock(void);
 extern LWLock *instance_lock(EseInstance *instance);
 
 /* Hooks, set by _PG_init. */

@@ -179,6 +179,30 @@ most_received(EngRing *ring)
 	return atomic_load(&ring->position) + atomic_load(&ring->sending);
 }
 
+/*
+ * The reply to the same call may have got lost: then it is given again.  It
+ * could not be found out otherwise how much of the old stream counts.
+ */
+static bool
+repeat_resume(Worker *worker, Call *call)
+{
+	for (int i = 0; i < worker->file_places; i++)
+	{
+		OpenFile   *file = &worker->files[i];
+
+		if (file->handle == NULL || file->doomed || file->closing != NULL ||
+			file->resumed_from == 0 ||
+			file->resumed_from != (uint32) call->request.handle ||
+			file->received != call->request.number)
+			continue;
+		call->answer.result = (int32) file->number;
+		call->answer.number = file->keep;
+		(void) call_answer(worker->instance, call);
+		return true;
+	}
+	return false;
+}
+
 void
 streamfile_resume(Worker *worker, Call *call)
 {
@@ -186,6 +210,7 @@ streamfile_resume(Worker *worker, Call *call)
 	uint64		most;
 
 	if (backup_refuse(worker, call, CALL_READ_FILE) ||
+		repeat_resume(worker, call) ||
 		(file = openfile_claim(worker, call)) == NULL)
 		return;
 	most = most_received(&file->handle->ring);
@@ -211,9 +236,18 @@ streamfile_finish_resume(Worker *worker, Call *call, uint64 keep)
 {
 	OpenFile   *place = openfile_choose_place(worker, call);
 
-	if (place == NULL)
+	if (place != NULL)
+		start_stream(worker, call, place);
+	if (call->answer.error != 0)
+	{
+		/* what counts, counts: its client must know */
+		answer_detail(&call->answer, "Of stream %d the first %llu bytes count: keep these, and open another stream for the rest.",
+					  call->request.handle, (unsigned long long) keep);
 		return;
-	start_stream(worker, call, place);
+	}
+	place->resumed_from = (uint32) call->request.handle;
+	place->received = call->request.number;
+	place->keep = (int64) keep;
 	call->answer.number = (int64) keep;
 }
 
@@ -256,7 +290,7 @@ streamfile_settle(Worker *worker, EngIntake *intake, uint64 limit,
 	FileEntry  *entries = current_list(backup)->entries;
 	uint64		keep = 0;
 
-	/* from the last one back, so that the queue has its old order */
+	/* what goes back to the queue goes there from the last one on */
 	for (int i = (int) intake->member_count - 1; i >= 0; i--)
 	{
 		EngMember  *member = &intake->members[i];

@@ -310,14 +310,17 @@ copy_out(Reading *reading)
 	pq_putemptymessage('c');
 }
 
-/* A COPY can only be sent by a top-level CALL. */
+/*
+ * A COPY can be sent where a COMMIT could stand: by a CALL at top level, in a
+ * procedure or a DO block; not by one in a transaction block or a function.
+ */
 static void
-check_top_level(FunctionCallInfo fcinfo)
+check_may_send(FunctionCallInfo fcinfo)
 {
 	if (!client_leave_snapshot(fcinfo) || whereToSendOutput != DestRemote)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("ese_copy_stream can only be called at top level, outside a transaction block"),
+				 errmsg("ese_copy_stream cannot be called in a transaction block, a function or a block with EXCEPTION"),
 				 errhint("Send CALL ese_copy_stream(...) by itself over a connection that reads COPY data.")));
 }
 
@@ -330,7 +333,7 @@ ese_copy_stream(PG_FUNCTION_ARGS)
 
 	reader_enter(&reading, fcinfo);
 	number = PG_GETARG_INT32(1);
-	check_top_level(fcinfo);
+	check_may_send(fcinfo);
 	reader_claim(&reading, number);
 	PG_ENSURE_ERROR_CLEANUP(reader_release, PointerGetDatum(&reading));
 	{

@@ -18,6 +18,7 @@
 #include "engine/relfile.h"
 #include "filename.h"
 #include "finding.h"
+#include "frame.h"
 #include "instance.h"
 #include "privilege.h"
 #include "registry.h"
@@ -271,11 +272,7 @@ ese_backup_handle_rows(PG_FUNCTION_ARGS)
 		EseInstance *instance;
 		bool		allowed;
 
-		LWLockAcquire(frame_lock(), LW_SHARED);
-		memcpy(copy, &ese_handles[i], sizeof(*copy));
-		LWLockRelease(frame_lock());
-		if (copy->instance_id == 0 || copy->zombie ||
-			atomic_load(&copy->ring.ident) == 0)
+		if (!frame_copy_handle(i, copy))
 			continue;
 		instance = registry_find(copy->instance_id);
 		allowed = instance != NULL && privilege_to_see(instance->backup.row.begun_by_oid);
@@ -427,6 +424,8 @@ ese_stream_buffers_rows(PG_FUNCTION_ARGS)
 {
 	int64		open_handles = 0;
 	int64		zombies = 0;
+	int32	   *readers;
+	int			count;
 	Row			row;
 
 	begin_rows(&row, fcinfo);
@@ -443,6 +442,8 @@ ese_stream_buffers_rows(PG_FUNCTION_ARGS)
 	LWLockRelease(frame_lock());
 	row_add_int64(&row, open_handles);
 	row_add_int64(&row, zombies);
+	readers = frame_zombie_readers(&count);
+	row_add_int32_array(&row, readers, count);
 	row_put(&row);
 	return (Datum) 0;
 }

@@ -15,10 +15,26 @@ struct EngQueue
 {
 	pthread_mutex_t mutex;		/* protects 'next' and 'order' */
 	FileEntry  *entries;
+	uint32_t   *rank;			/* by index: its place in the order */
 	uint32_t	count;
-	uint32_t	next;			/* order[next..] is waiting */
+	uint32_t	next;			/* order[next..] is waiting, by rank */
 	uint32_t	order[];
 };
+
+/* The place of each entry in the order; NULL when memory is out. */
+static uint32_t *
+make_ranks(const uint32_t *order, uint32_t count)
+{
+	uint32_t	largest = 0;
+	uint32_t   *rank;
+
+	for (uint32_t i = 0; i < count; i++)
+		largest = order[i] > largest ? order[i] : largest;
+	rank = malloc(((size_t) largest + 1) * sizeof(uint32_t));
+	for (uint32_t i = 0; i < count && rank != NULL; i++)
+		rank[order[i]] = i;
+	return rank;
+}
 
 EngQueue *
 eng_queue_new(FileEntry *entries, const uint32_t *order, uint32_t count)
@@ -27,6 +43,12 @@ eng_queue_new(FileEntry *entries, const uint32_t *order, uint32_t count)
 
 	if (queue == NULL)
 		return NULL;
+	queue->rank = make_ranks(order, count);
+	if (queue->rank == NULL)
+	{
+		free(queue);
+		return NULL;
+	}
 	pthread_mutex_init(&queue->mutex, NULL);
 	queue->entries = entries;
 	queue->count = count;
@@ -39,6 +61,7 @@ void
 eng_queue_free(EngQueue *queue)
 {
 	pthread_mutex_destroy(&queue->mutex);
+	free(queue->rank);
 	free(queue);
 }
 
@@ -78,8 +101,17 @@ eng_queue_take(EngQueue *queue, uint32_t *index)
 void
 eng_queue_return(EngQueue *queue, uint32_t index)
 {
+	uint32_t	at;
+
 	pthread_mutex_lock(&queue->mutex);
-	queue->order[--queue->next] = index;
+	at = --queue->next;
+	while (at + 1 < queue->count &&
+		   queue->rank[queue->order[at + 1]] < queue->rank[index])
+	{
+		queue->order[at] = queue->order[at + 1];
+		at++;
+	}
+	queue->order[at] = index;
 	queue->entries[index].status = FILE_UNREAD;
 	pthread_mutex_unlock(&queue->mutex);
 }

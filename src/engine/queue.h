@@ -32,7 +32,11 @@ extern uint32_t eng_queue_waiting(EngQueue *queue);
 /* The next file; false when none is waiting. */
 extern bool eng_queue_take(EngQueue *queue, uint32_t *index);
 
-/* Give a file back; it is taken again next. */
+/*
+ * Give a file back: it is taken again before what comes behind it in the
+ * queue's order, whoever gives back what, and when.  Several are best given
+ * back from the last one on.
+ */
 extern void eng_queue_return(EngQueue *queue, uint32_t index);
 
 #endif							/* ESE_QUEUE_H */

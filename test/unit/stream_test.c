@@ -327,7 +327,30 @@ test_resume(void)
 	finish();
 }
 
-/* What close(2) of a stream that is opening a file makes of that file. */
+/* Whoever gives files back when: they come again in their old order. */
+static void
+test_queue(void)
+{
+	static const uint32_t back[] = {3, 0, 7, 1, 5, 6, 2};
+	uint32_t	index;
+	bool		good = true;
+
+	queue = eng_queue_new(entries, order, 8);
+	for (uint32_t i = 0; i < 8; i++)
+		good = eng_queue_take(queue, &index) && index == i && good;
+	for (uint32_t i = 0; i < sizeof(back) / sizeof(back[0]); i++)
+		eng_queue_return(queue, back[i]);
+	for (uint32_t i = 0; i < 8; i++)
+	{
+		if (i != 4)
+			good = eng_queue_take(queue, &index) && index == i && good;
+	}
+	ok(good && !eng_queue_take(queue, &index),
+	   "files that were given back come in their old order");
+	eng_queue_free(queue);
+}
+
+/* What closing a stream that is opening a file makes of that file. */
 static void
 test_close_while_opening(void)
 {
@@ -628,6 +651,7 @@ main(void)
 	make_files();
 	if (chdir("in") != 0)
 		abort();
+	test_queue();
 	for (way = 0; way < WAYS; way++)
 	{
 		printf("# %s, level %d\n", compress_name(ways[way].how.kind),
