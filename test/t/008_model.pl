@@ -1,12 +1,17 @@
 # Random calls from several sessions against a model of the transition table:
-# every result and every SQLSTATE must be the one the model gives.
+# every result and every SQLSTATE must be the one the model gives.  Then a client
+# that is interrupted anywhere, against the manifest.
 use strict;
 use warnings;
 
+use DBD::Pg;
+use Digest::SHA qw(sha256_hex);
 use EseClient;
 use EseTest;
+use POSIX ();
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(usleep);
 
 my $calls = $ENV{ESE_MODEL_CALLS} // 12000;
 my $seed = $ENV{ESE_MODEL_SEED} // time();
@@ -254,5 +259,247 @@ for my $place ('Begin 00000', 'Begin J0505', 'OpenFile attached 00000', 'OpenFil
 my ($open) = call("SELECT ese_backup_id($id)");
 call("SELECT ese_end_external_backup_instance($id, 2)");
 nothing_held($node, 'in the end');
+
+# ---- A client that is interrupted anywhere, against what the manifest says.
+#
+# It reads files larger than the ring of a handle, which change meanwhile, in
+# pieces of any size; a time-out, a cancel or the loss of its connection ends
+# calls in the middle.  It does what the README says then: it says with
+# at_offset what it has, copies what is left, or closes and goes on there.  In
+# the end the manifest has the checksum of every byte that it has.
+my $data = $node->data_dir;
+my (%file, %did, $breaking);
+
+# A number of pieces; most are larger than a ring of two frames.
+sub some_bytes { return 8192 * pick(1, 1 + int(rand(40)), 70, 200, 700, 2048); }
+
+sub change_file
+{
+	my ($name) = @_;
+	return if !$file{$name}{changes};
+	open(my $out, '+<:raw', "$data/$name") or die;
+	for (1 .. 20)
+	{
+		seek($out, int(rand($file{$name}{size})), 0);
+		syswrite($out, chr(int(rand(256))));
+	}
+	close($out);
+	return;
+}
+
+sub make_file
+{
+	my ($name, $size, $changes) = @_;
+	open(my $random, '<:raw', '/dev/urandom') or die;
+	read($random, my $noise, $size) == $size or die;
+	open(my $out, '>:raw', "$data/$name") or die;
+	print $out $noise;
+	close($out) or die;
+	$file{$name} = { name => $name, size => $size, changes => $changes, noise => $noise };
+	return;
+}
+
+# The session of a call that was broken off may still read.
+sub until_free
+{
+	my ($work) = @_;
+	for (1 .. 3000)
+	{
+		my @row = eval { $work->() };
+		return @row if !$@;
+		die $@ if $@ !~ /is being read by/;
+		usleep(2000);
+	}
+	die 'its session does not end';
+}
+
+sub open_at
+{
+	my ($f, $offset) = @_;
+	($f->{handle}) = $sessions[0]->selectrow_array('SELECT handle FROM ese_open_file_instance(?, ?, ?)', undef, $id, $f->{name}, $offset);
+	$f->{copy} = substr($f->{copy} // '', 0, $offset);
+	$did{$offset > 0 ? 'goes on' : 'opens'}++;
+	return;
+}
+
+sub keep
+{
+	my ($f, $at, $piece) = @_;
+	$f->{copy} = substr($f->{copy}, 0, $at) . $piece;
+	$f->{previous} = $at if length($piece) > 0;
+	$f->{asked_again} = 0;
+	return;
+}
+
+sub piece_at
+{
+	my ($f, $at) = @_;
+	return until_free(sub { return $sessions[0]->selectrow_array('SELECT ese_read_file_instance(?, ?, ?, ?)', undef, $id, $f->{handle}, some_bytes(), $at) });
+}
+
+# The next piece, as the client sees it: what the server believes to be
+# delivered may have been lost.  If that was the previous piece again, it may
+# have another end now.
+sub next_piece
+{
+	my ($f) = @_;
+	my $at = length($f->{copy});
+	my ($piece) = eval { piece_at($f, $at) };
+	if ($@)
+	{
+		die $@ if $sessions[0]->state ne 'J1003' || !$f->{asked_again};
+		$at = $f->{previous};
+		($piece) = piece_at($f, $at);
+		$did{'reply to the previous piece lost'}++;
+	}
+	keep($f, $at, $piece);
+	$did{reads}++;
+	return;
+}
+
+sub previous_piece
+{
+	my ($f) = @_;
+	my $at = $f->{previous} // return;
+	my ($piece) = eval { $sessions[0]->selectrow_array('SELECT ese_read_file_instance(?, ?, ?, ?)', undef, $id, $f->{handle}, some_bytes(), $at) };
+	if ($@)
+	{
+		# it is gone when the next one was asked for
+		die $@ if $sessions[0]->state ne 'J1003';
+		$did{'previous piece gone'}++;
+		return next_piece($f);
+	}
+	keep($f, $at, $piece);
+	$did{'previous piece'}++;
+	return;
+}
+
+# A read that ends anywhere; its reply is lost if there was one.
+sub broken_read
+{
+	my ($f) = @_;
+	my $again = defined $f->{previous} && rand() < 0.3;
+	my $at = $again ? $f->{previous} : length($f->{copy});
+	$f->{asked_again} ||= $again;
+	my $sql = "SELECT ese_read_file_instance($id, $f->{handle}, " . pick(some_bytes(), 16777216) . ", $at)";
+	return broken_call($sql);
+}
+
+# A statement of a session of its own, which a time-out, a cancel or the end of
+# its connection ends.
+sub broken_call
+{
+	my ($sql) = @_;
+	my $session = $breaking //= EseClient::connect_to(dsn($node));
+	my $way = pick('time-out', 'cancel', 'lost connection');
+	my $ms = 1 + int(rand(12));
+	if ($way eq 'time-out')
+	{
+		$session->do("SET statement_timeout = $ms");
+		my $ended = eval { $session->selectrow_array($sql); 1 };
+		$did{$ended ? 'in time' : $way}++;
+		die $@ if !$ended && $session->state !~ /^(57014|J1003)$/;
+		$session->do('SET statement_timeout = 0');
+		return;
+	}
+	$session->do($sql, { pg_async => DBD::Pg::PG_ASYNC });
+	usleep($ms * 1000);
+	if ($way eq 'cancel')
+	{
+		$sessions[0]->do("SELECT pg_cancel_backend($session->{pg_pid})");
+		$did{ eval { $session->pg_result; 1 } ? 'in time' : $way }++;
+		return;
+	}
+	$did{$way}++;
+	POSIX::close($session->{pg_socket});
+	$session->{InactiveDestroy} = 1;
+	undef $breaking;
+	return;
+}
+
+# What is left, or a part of it: what arrived before a cancel or time-out, is
+# what was sent.
+sub copy_file
+{
+	my ($f) = @_;
+	next_piece($f);
+	my $session = $breaking //= EseClient::connect_to(dsn($node));
+	my $ends = rand() < 0.7;
+	$session->do('SET statement_timeout = ' . (1 + int(rand(12)))) if $ends;
+	my $at = length($f->{copy});
+	my $data = '';
+	my $ended = eval {
+		$session->do("CALL ese_copy_stream($id, $f->{handle})");
+		$f->{copy} .= $data while $session->pg_getcopydata($data) >= 0;
+		1;
+	};
+	die $@ if !$ended && $session->state !~ /^(57014|J1003)$/;
+	$did{$ended ? 'copies' : 'broken copies'}++;
+	$session->do('SET statement_timeout = 0') if $ends;
+	undef $f->{previous} if length($f->{copy}) > $at;
+	return;
+}
+
+# Close where the client is, and go on there.
+sub close_and_go_on
+{
+	my ($f) = @_;
+	next_piece($f);
+	my $at = length($f->{copy});
+	until_free(sub { return $sessions[0]->selectrow_array('SELECT ese_close_file_instance(?, ?)', undef, $id, $f->{handle}) });
+	undef $f->{previous};
+	delete $f->{handle};
+	if ($at == $f->{size}) { $f->{done} = 1; }
+	else { open_at($f, $at); }
+	return;
+}
+
+# Everything that is to be tried, in one walk.
+sub is_enough { return !grep { !$did{$_} } 'time-out', 'cancel', 'lost connection', 'goes on', 'previous piece', 'copies', 'broken copies'; }
+
+sub read_interrupted
+{
+	my ($rings) = @_;
+	%did = %file = ();
+	make_file("noise$_", pick(5, 9, 14) * 1024 * 1024 + int(rand(300000)), $_ % 3) for 1 .. 6;
+	# for a walk that would end too early
+	make_file("more$_", 5 * 1024 * 1024, 1) for 1 .. 8;
+	my @more = map { $file{"more$_"} } 1 .. 8;
+	$_->{done} = 1 for @more;
+	call("SELECT ese_begin_external_backup_instance($id)");
+	open_at($_, 0) for @file{ map { "noise$_" } 1 .. 3 };
+	for (;;)
+	{
+		my @left = grep { !$_->{done} } values %file;
+		last if !@left && (is_enough() || !@more);
+		if (!@left) { (shift @more)->{done} = 0; next; }
+		my $f = pick(@left);
+		open_at($f, 0) if !$f->{handle};
+		pick((\&broken_read) x 6, (\&next_piece) x 2, (\&previous_piece) x 2, (\&copy_file) x 2, \&close_and_go_on)->($f);
+		change_file($f->{name}) if rand() < 0.3;
+	}
+	ok(is_enough(), "$rings: " . join(', ', map { "$did{$_} $_" } sort keys %did));
+	call("SELECT ese_get_log_info_instance($id)");
+	my (undef, $handle) = call("SELECT handle FROM ese_open_file_instance($id, 'backup_manifest')");
+	my (undef, $manifest) = call("SELECT ese_read_file_instance($id, $handle, 16777216, 0)");
+	for my $f (grep { defined $_->{copy} } map { $file{$_} } sort keys %file)
+	{
+		my ($length, $checksum) = $manifest =~ /"Path": "$f->{name}", "Size": (\d+), .*?"Checksum": "([0-9a-f]+)"/;
+		is("$length $checksum", length($f->{copy}) . ' ' . sha256_hex($f->{copy}), "$rings: the manifest says of $f->{name} what its client has");
+		ok($f->{copy} eq $f->{noise}, "$rings: which is the file") if !$f->{changes};
+	}
+	call("SELECT ese_end_external_backup_instance($id, 2)");
+	return;
+}
+
+for my $rings ([ 'rings of 16 frames', 6 ], [ 'rings of 2 frames', 127 ])
+{
+	call("SELECT ese_term($id)");
+	call("SELECT ese_set_system_parameter($id, 'max_open_files', '$rings->[1]')");
+	call("SELECT ese_set_system_parameter($id, 'manifest_checksums', 'sha256')");
+	call("SELECT ese_init($id)");
+	read_interrupted($rings->[0]);
+	nothing_held($node, "$rings->[0]: nothing is held");
+}
 
 done_testing();
