@@ -12,6 +12,7 @@ ENGINE_OBJS = \
 	src/engine/digest.o \
 	src/engine/document.o \
 	src/engine/documentfile.o \
+	src/engine/endpoint.o \
 	src/engine/escape.o \
 	src/engine/extract.o \
 	src/engine/flusher.o \
@@ -74,6 +75,7 @@ OBJS = \
 	src/report.o \
 	src/restore.o \
 	src/restoreclient.o \
+	src/restoreend.o \
 	src/restorefiles.o \
 	src/restoreplace.o \
 	src/rows.o \

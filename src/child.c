@@ -52,9 +52,11 @@ fill_actions(posix_spawn_file_actions_t * actions, int input, const char *output
 	posix_spawn_file_actions_addclosefrom_np(actions, 3);
 }
 
-/* The environment but for what tells libpq and servers where to go. */
+/*
+ * The environment but for what tells libpq and servers where to go, and how.
+ */
 static char **
-make_environment(void)
+make_environment(const char *options)
 {
 	int			count = 0;
 	int			kept = 0;
@@ -62,19 +64,21 @@ make_environment(void)
 
 	while (environ[count] != NULL)
 		count++;
-	environment = palloc(sizeof(char *) * (count + 1));
+	environment = palloc(sizeof(char *) * (count + 2));
 	for (int i = 0; i < count; i++)
 	{
 		if (strncmp(environ[i], "PG", 2) != 0)
 			environment[kept++] = environ[i];
 	}
+	if (options != NULL)
+		environment[kept++] = psprintf("PGOPTIONS=%s", options);
 	environment[kept] = NULL;
 	return environment;
 }
 
 bool
 child_start(Child *child, char *const argv[], const char *output,
-			bool controlled)
+			bool controlled, const char *options)
 {
 	posix_spawnattr_t attributes;
 	posix_spawn_file_actions_t actions;
@@ -88,7 +92,7 @@ child_start(Child *child, char *const argv[], const char *output,
 	fill_attributes(&attributes);
 	fill_actions(&actions, ends[0], output);
 	error = posix_spawn(&child->pid, argv[0], &actions, &attributes, argv,
-						make_environment());
+						make_environment(options));
 	posix_spawn_file_actions_destroy(&actions);
 	posix_spawnattr_destroy(&attributes);
 	if (ends[0] >= 0)
@@ -128,10 +132,16 @@ child_runs(Child *child)
 	return false;
 }
 
+int
+child_exit_status(const Child *child)
+{
+	return WIFEXITED(child->status) ? WEXITSTATUS(child->status) : -1;
+}
+
 bool
 child_succeeded(const Child *child)
 {
-	return WIFEXITED(child->status) && WEXITSTATUS(child->status) == 0;
+	return child_exit_status(child) == 0;
 }
 
 void

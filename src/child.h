@@ -23,10 +23,14 @@ typedef struct Child
 /*
  * Start a program; argv ends with NULL.  Its standard input is empty, or
  * ("controlled") a pipe whose other end is child->control: it ends when the
- * worker does, however that may be.  False and errno when it does not start.
+ * worker does, however that may be.  "options" (or NULL) are those of its
+ * sessions with a server.  False and errno when it does not start.
  */
 extern bool child_start(Child *child, char *const argv[], const char *output,
-						bool controlled);
+						bool controlled, const char *options);
+
+/* Did it end by itself?  Then with which status; else -1. */
+extern int	child_exit_status(const Child *child);
 
 /* Does it still run?  Reaps it. */
 extern bool child_runs(Child *child);

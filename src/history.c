@@ -15,7 +15,7 @@
 #include "statefile.h"
 
 #define HISTORY_MAGIC	0x48455345	/* "ESEH" */
-#define HISTORY_VERSION 2
+#define HISTORY_VERSION 3
 
 /* How a field is stored: in the order of this table. */
 typedef struct RowField
@@ -58,6 +58,7 @@ static const RowField row_fields[] = {
 	NUMBER(verified_at),
 	STRING(verified_depth),
 	NUMBER(truncated),
+	NUMBER(warned),
 };
 
 static const char *const kind_names[] = {

@@ -82,6 +82,7 @@ typedef struct HistoryRow
 	int64		verified_at;
 	char		verified_depth[32];
 	int64		truncated;		/* bool: WAL before its end is not kept */
+	int64		warned;			/* bool: the reason of a good one is a warning */
 } HistoryRow;
 
 /* May incremental backups rest on this one? */

@@ -58,6 +58,16 @@ static const char *const settings[] = {
 	"logging_collector=off",
 	"log_destination=stderr",
 	"lc_messages=C",
+	"log_min_messages=warning",
+	"log_error_verbosity=default",
+	"log_line_prefix=",
+	"log_statement=none",
+	"log_duration=off",
+	"log_min_duration_statement=-1",
+	"log_connections=off",
+	"log_disconnections=off",
+	"log_timezone=GMT",
+	"timezone=GMT",
 	"shared_preload_libraries=",
 	"session_preload_libraries=",
 	"local_preload_libraries=",
@@ -72,6 +82,7 @@ static const char *const settings[] = {
 	"hot_standby=off",
 	"fsync=on",
 	"recovery_init_sync_method=syncfs",
+	"recovery_min_apply_delay=0",
 	"restore_command=false",
 	"archive_cleanup_command=",
 	"recovery_end_command=",
@@ -85,6 +96,22 @@ static const char *const settings[] = {
 	"recovery_target_time=",
 	"recovery_target_xid=",
 };
+
+/*
+ * What its databases and roles must not decide: what a session may do and for
+ * how long, whose triggers fire, and what it says about damage.
+ */
+static const char session_options[] =
+"-c session_replication_role=replica -c role=none"
+" -c session_preload_libraries= -c local_preload_libraries="
+" -c default_transaction_read_only=off -c default_transaction_isolation=read\\ committed"
+" -c default_transaction_deferrable=off"
+" -c statement_timeout=0 -c lock_timeout=0"
+" -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0"
+" -c default_tablespace= -c temp_tablespaces= -c default_table_access_method=heap"
+" -c client_min_messages=warning -c lc_messages=C"
+" -c zero_damaged_pages=off -c ignore_checksum_failure=off"
+" -c ignore_system_indexes=off -c row_security=off -c jit=off";
 
 char *
 private_file(const PrivateServer *server, const char *name)
@@ -170,11 +197,14 @@ private_start(PrivateServer *server, const char *data,
 {
 	char	   *signal = psprintf("%s/recovery.signal", data);
 
+	/* a primary may have had one, ready for a switch-over */
+	(void) unlink(psprintf("%s/standby.signal", data));
+
 	strlcpy(server->data, data, sizeof(server->data));
 	/* a timeline of its own: the original may still write to the old one */
 	return write_file(signal, "") &&
 		child_start(&server->child, make_arguments(server, control, target),
-					private_file(server, LOG_NAME), true);
+					private_file(server, LOG_NAME), true, NULL);
 }
 
 /* Does the file of its pid say that it accepts connections? */
@@ -243,24 +273,30 @@ find_last(char *text, const char *word)
 }
 
 char *
-private_last_words(const PrivateServer *server)
+private_log(const PrivateServer *server)
 {
 	int			fd = open(private_file(server, LOG_NAME), O_RDONLY | O_CLOEXEC);
-	char	   *text = palloc(LOG_TAIL + 1);
-	char	   *found;
+	char	   *log = palloc0(LOG_TAIL + 1);
 	off_t		end;
-	ssize_t		length;
 
 	if (fd < 0)
-		return "its log cannot be read";
+		return log;
 	end = lseek(fd, 0, SEEK_END);
-	length = pread(fd, text, LOG_TAIL, Max(0, end - LOG_TAIL));
+	if (pread(fd, log, LOG_TAIL, Max(0, end - LOG_TAIL)) < 0)
+		log[0] = '\0';
 	close(fd);
-	text[		Max(length, 0)] = '\0';
+	return log;
+}
 
-	found = find_last(text, "FATAL:  ");
+char *
+private_last_words(const PrivateServer *server)
+{
+	char	   *log = private_log(server);
+	char	   *found;
+
+	found = find_last(log, "FATAL:  ");
 	if (found == NULL)
-		found = find_last(text, "PANIC:  ");
+		found = find_last(log, "PANIC:  ");
 	if (found == NULL)
 		return "its log does not say why";
 	found += strlen("FATAL:  ");
@@ -318,5 +354,6 @@ private_run(PrivateServer *server, Child *child, char *argv[])
 	strlcpy(path, my_exec_path, sizeof(path));
 	get_parent_directory(path);
 	argv[0] = psprintf("%s/%s", path, argv[0]);
-	return child_start(child, argv, private_file(server, OUTPUT_NAME), false);
+	return child_start(child, argv, private_file(server, OUTPUT_NAME), false,
+					   session_options);
 }

@@ -61,13 +61,19 @@ extern PrivateServerState private_state(PrivateServer *server);
 /* Have it write a checkpoint and end. */
 extern void private_shut_down(PrivateServer *server);
 
+/* The end of what it has logged, palloc'd. */
+extern char *private_log(const PrivateServer *server);
+
 /* What it said last that explains its end, palloc'd. */
 extern char *private_last_words(const PrivateServer *server);
 
 /* End it at once, if it runs, and remove the private directory. */
 extern void private_end(PrivateServer *server);
 
-/* Run one of the server's other programs there; argv[0] is its name. */
+/*
+ * Run one of the server's other programs there; argv[0] is its name.  What the
+ * original's roles and databases set is not in force in its sessions.
+ */
 extern bool private_run(PrivateServer *server, Child *child, char *argv[]);
 
 /* The first line that such a program has printed, palloc'd. */

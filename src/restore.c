@@ -53,6 +53,11 @@ read_option(Restore *restore, char *line)
 		*second++ = '\0';
 	if (strcmp(key, OPTION_TARGET) == 0)
 		restore->target = pstrdup(first);
+	else if (strcmp(key, OPTION_MOMENT) == 0)
+	{
+		restore->has_moment = true;
+		restore->moment = strtoll(first, NULL, 10);
+	}
 	else if (strcmp(key, OPTION_SUPERUSER) == 0)
 		restore->superuser = pstrdup(first);
 	else if (strcmp(key, OPTION_TABLESPACE) == 0 && second != NULL)
@@ -75,7 +80,8 @@ create_restore(const Request *request)
 	restore->source.directory = -1;
 	restore->server.child.control = -1;
 	restore->program.control = -1;
-	restore->target = restore->superuser = "";
+	restore->target = restore->superuser = restore->moment_text = "";
+	initStringInfo(&restore->warnings);
 	restore->verify = request->operation == OP_VERIFY;
 	restore->depth = restore->verify ? pstrdup(request->text) : "";
 	restore->recover = !restore->verify ||
@@ -83,6 +89,35 @@ create_restore(const Request *request)
 	while ((line = strsep(&options, "\n")) != NULL)
 		read_option(restore, line);
 	return restore;
+}
+
+void
+restore_warn(Restore *restore, const char *format,...)
+{
+	va_list		args;
+	char		words[ESE_MESSAGE_LENGTH];
+
+	va_start(args, format);
+	vsnprintf(words, sizeof(words), format, args);
+	va_end(args);
+	if (restore->warnings.len > 0)
+		appendStringInfoString(&restore->warnings, "; ");
+	appendStringInfoString(&restore->warnings, words);
+}
+
+/* What is to be known about a good one: which moment it is, and warnings. */
+static char *
+describe_result(Worker *worker, Restore *restore)
+{
+	HistoryRow *row = &worker->instance->backup.row;
+	bool		warned = restore->warnings.len > 0;
+
+	LWLockAcquire(instance_lock(worker->instance), LW_EXCLUSIVE);
+	row->warned = warned;
+	LWLockRelease(instance_lock(worker->instance));
+	return psprintf("%s%s%s", restore->moment_text,
+					warned && restore->moment_text[0] != '\0' ? "; " : "",
+					restore->warnings.data);
 }
 
 /* It is good: it ends. */
@@ -107,7 +142,8 @@ complete(Worker *worker, Restore *restore)
 		}
 	}
 	restore_publish(worker);
-	backup_finish(worker, OUTCOME_COMPLETED, JET_errSuccess, "");
+	backup_finish(worker, OUTCOME_COMPLETED, JET_errSuccess,
+				  describe_result(worker, restore));
 }
 
 /* Read the next range of WAL with pg_waldump; false when all were read. */
@@ -119,9 +155,9 @@ start_waldump(Worker *worker, Restore *restore)
 	char	   *argv[] = {"pg_waldump", "--quiet", NULL, NULL, NULL, NULL, NULL};
 	const ManifestWalRange *range;
 
-	if (restore->next_range == restore->inventory->range_count)
+	if (restore->next_range == restore->range_count)
 		return false;
-	range = &restore->inventory->ranges[restore->next_range++];
+	range = &restore->ranges[restore->next_range++];
 	argv[2] = psprintf("--path=%s/%s", path, XLOGDIR);
 	argv[3] = psprintf("--timeline=%u", range->timeline);
 	argv[4] = psprintf("--start=%X/%X", LSN_FORMAT_ARGS(range->start_lsn));
@@ -155,6 +191,14 @@ start_recovery(Worker *worker, Restore *restore, TargetError *error)
 		!target_write_file(&worker->target, CONTROL_FILE_NAME,
 						   restore->control_file, PG_CONTROL_FILE_SIZE, error))
 		return false;
+	/* they are about the backup, not about what comes of it */
+	for (uint32 i = 0; restore->source.tar && i < restore->source.chain.count; i++)
+	{
+		char		path[LOGMANIFEST_MAX_PATH];
+
+		logmanifest_path(path, restore->source.chain.links[i]->head.backup_id);
+		(void) unlinkat(worker->target.directory, path, 0);
+	}
 	if (!private_start(&restore->server, worker->target.path,
 					   restore_control(restore), restore->target))
 		return target_fail_errno(error, "start a server in",
@@ -162,33 +206,12 @@ start_recovery(Worker *worker, Restore *restore, TargetError *error)
 	return true;
 }
 
-/* Which JET error is it that a recovery has ended so? */
-static int
-error_of_recovery(const char *words)
-{
-	if (strstr(words, "before configured recovery target was reached") != NULL ||
-		strstr(words, "before end of online backup") != NULL)
-		return JET_errEndingRestoreLogTooLow;
-	if (strstr(words, "could not locate required checkpoint record") != NULL ||
-		strstr(words, "could not find redo location") != NULL)
-		return JET_errMissingLogFile;
-	return JET_errRedoAbruptEnded;
-}
-
-static void
-fail_recovery(Worker *worker, Restore *restore)
-{
-	char	   *words = private_last_words(&restore->server);
-
-	restore_fail(worker, error_of_recovery(words),
-				 psprintf("recovery has failed: %s", words));
-}
-
 static void
 enter_stage(Worker *worker, Restore *restore, RestoreStage stage)
 {
 	static const char *const points[] = {
 		[RESTORE_LOGS] = "restore.logs",
+		[RESTORE_LOG_FILES] = "restore.log_files",
 		[RESTORE_FILES] = "restore.files",
 		[RESTORE_WAL] = "restore.wal",
 		[RESTORE_SYNC] = "restore.sync",
@@ -205,6 +228,10 @@ enter_stage(Worker *worker, Restore *restore, RestoreStage stage)
 	{
 		case RESTORE_LOGS:
 		case RESTORE_SYNC:
+			break;
+		case RESTORE_LOG_FILES:
+			if (!restore_prepare_logs(worker, restore, &error))
+				fail_target(worker, &error);
 			break;
 		case RESTORE_FILES:
 			if (!restore_prepare_files(worker, restore, &error))
@@ -224,12 +251,27 @@ enter_stage(Worker *worker, Restore *restore, RestoreStage stage)
 			break;
 		case RESTORE_CHECK:
 			if (!start_amcheck(restore))
-				restore_fail(worker, JET_errOutOfMemory, "could not run pg_amcheck");
+				restore_fail(worker, JET_errFeatureNotAvailable,
+							 psprintf("could not run pg_amcheck: %s", strerror(errno)));
 			break;
 		case RESTORE_SHUTDOWN:
 			private_shut_down(&restore->server);
 			break;
 	}
+}
+
+static void
+fail_missing(Worker *worker, const char *path)
+{
+	const char *name = strncmp(path, XLOGDIR "/", strlen(XLOGDIR "/")) == 0 ?
+		path + strlen(XLOGDIR "/") : "";
+
+	if (IsXLogFileName(name))
+		restore_fail(worker, JET_errMissingLogFile,
+					 psprintf("WAL segment %s is missing", name));
+	else
+		restore_fail(worker, JET_errFileNotFound,
+					 psprintf("\"%s\" is missing in the backup", path));
 }
 
 /* All files have been read: is any missing? */
@@ -239,11 +281,41 @@ finish_files(Worker *worker, Restore *restore)
 	const InventoryFile *missing = inventory_first_unseen(restore->inventory);
 
 	if (missing != NULL)
-		restore_fail(worker, JET_errFileNotFound,
-					 psprintf("\"%s\" is missing in the backup", missing->path));
+		fail_missing(worker, missing->path);
 	else
 		enter_stage(worker, restore,
 					restore->recover ? RESTORE_SYNC : RESTORE_WAL);
+}
+
+/* pg_amcheck has ended: 2 is damage, and all else is no news about that. */
+static void
+finish_check(Worker *worker, Restore *restore)
+{
+	switch (child_exit_status(&restore->program))
+	{
+		case 0:
+			enter_stage(worker, restore, RESTORE_SHUTDOWN);
+			break;
+		case 2:
+			restore_fail(worker, JET_errReadVerifyFailure,
+						 psprintf("pg_amcheck has found damage: %s",
+								  private_output(&restore->server)));
+			break;
+		default:
+			restore_fail(worker, JET_errFeatureNotAvailable,
+						 psprintf("the restored databases could not be checked: %s",
+								  private_output(&restore->server)));
+			break;
+	}
+}
+
+/* Recovery has ended, and the server runs. */
+static void
+finish_recovery(Worker *worker, Restore *restore)
+{
+	if (restore_judge_end(worker, restore))
+		enter_stage(worker, restore, restore->verify ?
+					RESTORE_CHECK : RESTORE_SHUTDOWN);
 }
 
 /* Go on with what a program or server does. */
@@ -264,12 +336,7 @@ pump_programs(Worker *worker, Restore *restore)
 		case RESTORE_CHECK:
 			if (child_runs(&restore->program))
 				return;
-			if (child_succeeded(&restore->program))
-				enter_stage(worker, restore, RESTORE_SHUTDOWN);
-			else
-				restore_fail(worker, JET_errReadVerifyFailure,
-							 psprintf("pg_amcheck has found damage: %s",
-									  private_output(&restore->server)));
+			finish_check(worker, restore);
 			break;
 		case RESTORE_RECOVERY:
 			switch (private_state(&restore->server))
@@ -277,11 +344,10 @@ pump_programs(Worker *worker, Restore *restore)
 				case PRIVATE_STARTING:
 					break;
 				case PRIVATE_READY:
-					enter_stage(worker, restore, restore->verify ?
-								RESTORE_CHECK : RESTORE_SHUTDOWN);
+					finish_recovery(worker, restore);
 					break;
 				case PRIVATE_ENDED:
-					fail_recovery(worker, restore);
+					restore_fail_recovery(worker, restore);
 					break;
 			}
 			break;
@@ -291,7 +357,7 @@ pump_programs(Worker *worker, Restore *restore)
 			if (child_succeeded(&restore->server.child))
 				complete(worker, restore);
 			else
-				fail_recovery(worker, restore);
+				restore_fail_recovery(worker, restore);
 			break;
 	}
 }
@@ -319,8 +385,8 @@ pump_stage(Worker *worker, Restore *restore)
 	if (restore->stage == RESTORE_FILES)
 		finish_files(worker, restore);
 	else
-		enter_stage(worker, restore, restore->stage == RESTORE_LOGS ?
-					RESTORE_FILES : RESTORE_RECOVERY);
+		enter_stage(worker, restore, restore->stage == RESTORE_SYNC ?
+					RESTORE_RECOVERY : restore->stage + 1);
 	return true;
 }
 

@@ -14,6 +14,9 @@
 /* target <tab> recovery_target_lsn=0/3000028 */
 #define OPTION_TARGET		"target"
 
+/* moment <tab> when that is, as a TimestampTz: with a target time only */
+#define OPTION_MOMENT		"moment"
+
 /* tablespace <tab> 16385, or its former place <tab> its new place */
 #define OPTION_TABLESPACE	"tablespace"
 

@@ -11,13 +11,15 @@
 #include "access/xlog_internal.h"
 
 #include "backup.h"
+#include "engine/endpoint.h"
 #include "privateserver.h"
 #include "restore.h"
 #include "source.h"
 
 typedef enum RestoreStage
 {
-	RESTORE_LOGS,				/* archives of logs; next: FILES */
+	RESTORE_LOGS,				/* archives of logs; next: LOG_FILES */
+	RESTORE_LOG_FILES,			/* what was in them; next: FILES */
 	RESTORE_FILES,				/* next: WAL or SYNC */
 	RESTORE_WAL,				/* pg_waldump reads it; next: the end */
 	RESTORE_SYNC,				/* next: RECOVERY */
@@ -33,6 +35,8 @@ typedef struct Restore
 	bool		recover;		/* it is restored, and recovered */
 	char	   *depth;			/* of a verification */
 	char	   *target;			/* "recovery_target_x=value", or empty */
+	bool		has_moment;		/* the target is a time: */
+	TimestampTz moment;
 	char	   *superuser;		/* the role that verifies */
 	List	   *wanted_places;	/* of WantedPlace */
 	List	   *places;			/* of RestorePlace: tablespaces */
@@ -41,9 +45,14 @@ typedef struct Restore
 	InventoryFile **expected;	/* of the attach list */
 	char	   *control_file;	/* PG_CONTROL_FILE_SIZE */
 	int			next_item;		/* of this stage */
-	uint32		next_range;		/* of WAL */
+	uint32		next_range;		/* of these */
 	int64		files_done;		/* by jobs that have ended */
 	int64		bytes_done;
+	ManifestWalRange *ranges;	/* that pg_waldump reads */
+	uint32		range_count;
+	EndPoint	end;			/* of recovery */
+	char	   *moment_text;	/* the same in words, or empty */
+	StringInfoData warnings;	/* what is to be said about a good one */
 	PrivateServer server;
 	Child		program;
 } Restore;
@@ -74,6 +83,20 @@ restore_control(Restore *restore)
 /* It has failed: it ends, and nothing of it stays. */
 extern void restore_fail(Worker *worker, int jet, const char *reason);
 
+/* Say this when it has ended well. */
+extern void restore_warn(Restore *restore, const char *format,...) pg_attribute_printf(2, 3);
+
+/* restoreend.c */
+
+/* Can the target be reached, as far as that is known before recovery? */
+extern bool restore_check_target(Restore *restore, TargetError *error);
+
+/* Recovery has ended: where it had to?  False when it has failed. */
+extern bool restore_judge_end(Worker *worker, Restore *restore);
+
+/* The private server has ended, and should not have. */
+extern void restore_fail_recovery(Worker *worker, Restore *restore);
+
 /* restoreplace.c */
 
 /*
@@ -93,6 +116,13 @@ extern void restore_remove_places(Restore *restore);
 extern int	restore_open_directory(Worker *worker, Restore *restore, int n);
 
 /* restorefiles.c */
+
+/*
+ * Archives: what was in those of logs is there now, and is to be compared with
+ * their manifests.
+ */
+extern bool restore_prepare_logs(Worker *worker, Restore *restore,
+								 TargetError *error);
 
 /* Everything that must be known, and made, before files are read. */
 extern bool restore_prepare_files(Worker *worker, Restore *restore,

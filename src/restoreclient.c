@@ -73,6 +73,8 @@ set_target(Request *request, FunctionCallInfo fcinfo)
 		if (TIMESTAMP_NOT_FINITE(time))
 			refuse_parameter("the target time is infinite");
 		setting = psprintf("recovery_target_time=%s", timestamptz_to_str(time));
+		add_option(request, psprintf("%s\t" INT64_FORMAT "\n", OPTION_MOMENT,
+									 time));
 	}
 	else if (!PG_ARGISNULL(4))
 		setting = psprintf("recovery_target_lsn=%X/%X",

@@ -58,6 +58,45 @@ check_extracted(Worker *worker, Restore *restore, TargetError *error)
 	return true;
 }
 
+/* What must be known about a good one. */
+static void
+warn_about(Restore *restore)
+{
+	const Source *source = &restore->source;
+	const LogChain *chain = &source->chain;
+
+	if (chain->count == 0)
+		restore_warn(restore, "its logs cannot be verified, because it was made before there were log manifests");
+	if (chain->index.damaged_count > 0)
+		restore_warn(restore, "pages of it were damaged when it was made, in %u files, first \"%s\"",
+					 chain->index.damaged_count, chain->index.damaged[0]);
+	if (source->beyond > 0)
+		restore_warn(restore, "%d WAL segments behind the end of its logs, %X/%X, are not its own and cannot be verified",
+					 source->beyond, LSN_FORMAT_ARGS(chain->end_lsn));
+}
+
+/* The WAL that is to be read in the end. */
+static bool
+set_ranges(Restore *restore, TargetError *error)
+{
+	ManifestWalRange *ranges;
+
+	if (restore->source.chain.count == 0)
+	{
+		restore->ranges = restore->inventory->ranges;
+		restore->range_count = restore->inventory->range_count;
+		return true;
+	}
+	ranges = logchain_ranges(&restore->source.chain, &restore->range_count);
+	if (ranges == NULL)
+		return target_fail(error, JET_errOutOfMemory, "memory is out");
+	restore->ranges = palloc(sizeof(ManifestWalRange) * (restore->range_count + 1));
+	memcpy(restore->ranges, ranges,
+		   sizeof(ManifestWalRange) * restore->range_count);
+	free(ranges);
+	return true;
+}
+
 /* The inventory goes when the restore's memory goes. */
 static void
 free_inventory(void *arg)
@@ -92,6 +131,9 @@ read_contents(Worker *worker, Restore *restore, TargetError *error)
 						   "the manifest in \"%s\" is one of another cluster", path);
 	return check_small(restore, XLOG_CONTROL_FILE, restore->control_file,
 					   PG_CONTROL_FILE_SIZE, error) &&
+		source_read_chain(&restore->source, directory, restore->inventory,
+						  restore_control(restore), error) &&
+		set_ranges(restore, error) && restore_check_target(restore, error) &&
 		source_check_wal(psprintf("%s/%s", path, XLOGDIR), restore->inventory,
 						 restore_control(restore), error) &&
 		(!extracted || check_extracted(worker, restore, error));
@@ -99,11 +141,13 @@ read_contents(Worker *worker, Restore *restore, TargetError *error)
 
 /* List a data directory, and what its files must be. */
 static bool
-list_files(Worker *worker, Restore *restore, TargetError *error)
+list_files(Worker *worker, Restore *restore, int directory, const char *path,
+		   TargetError *error)
 {
 	FileList   *list = &worker->backup->attach;
 
-	if (!source_list(&restore->source, restore->inventory, list, error))
+	if (!source_list(&restore->source, directory, path, restore->inventory,
+					 list, error))
 		return false;
 	restore->expected = palloc_extended(sizeof(InventoryFile *) * (list->count + 1),
 										MCXT_ALLOC_HUGE);
@@ -120,6 +164,7 @@ publish_total(Worker *worker, Restore *restore)
 {
 	BackupStatus *status = &worker->instance->backup;
 	FileList   *list = &worker->backup->attach;
+	const LogChain *chain = &restore->source.chain;
 	int64		files = restore->files_done;
 	int64		bytes = restore->bytes_done;
 
@@ -130,7 +175,7 @@ publish_total(Worker *worker, Restore *restore)
 		files++;
 		bytes += restore->inventory->files[i].size;
 	}
-	for (int i = 0; i < list->count; i++)
+	for (int i = 0; !restore->source.tar && i < list->count; i++)
 	{
 		if (!native_is_for_writers(&list->entries[i]))
 			continue;
@@ -142,26 +187,44 @@ publish_total(Worker *worker, Restore *restore)
 	status->bytes_total = bytes;
 	status->row.start_lsn = (int64)
 		restore->inventory->ranges[restore->inventory->range_count - 1].start_lsn;
-	status->row.stop_lsn = (int64) restore->inventory->ranges[0].end_lsn;
-	status->row.timeline = restore->inventory->ranges[0].timeline;
+	status->row.stop_lsn = (int64) (chain->count > 0 ? chain->end_lsn :
+									restore->inventory->ranges[0].end_lsn);
+	status->row.timeline = chain->count > 0 ? chain->timeline :
+		restore->inventory->ranges[0].timeline;
 	LWLockRelease(instance_lock(worker->instance));
+}
+
+bool
+restore_prepare_logs(Worker *worker, Restore *restore, TargetError *error)
+{
+	MemoryContext caller = MemoryContextSwitchTo(worker->backup->context);
+	bool		good;
+
+	good = read_contents(worker, restore, error) &&
+		(restore->source.chain.count == 0 ||
+		 list_files(worker, restore, worker->target.directory,
+					worker->target.path, error));
+	MemoryContextSwitchTo(caller);
+	return good;
 }
 
 bool
 restore_prepare_files(Worker *worker, Restore *restore, TargetError *error)
 {
 	MemoryContext caller = MemoryContextSwitchTo(worker->backup->context);
+	bool		tar = restore->source.tar;
 	bool		good;
 
-	good = read_contents(worker, restore, error) &&
+	good = (tar || read_contents(worker, restore, error)) &&
 		(!restore->recover || restore_make_places(worker, restore, error)) &&
-		(restore->source.tar || list_files(worker, restore, error)) &&
-		(!restore->recover || restore->source.tar ||
+		(tar || list_files(worker, restore, restore->source.directory,
+						   restore->source.path, error)) &&
+		(!restore->recover || tar ||
 		 target_make_directories(&worker->target, &worker->backup->attach,
 								 error));
 	if (good)
 	{
-		eng_begin(worker->engine, 0, restore->inventory->digest);
+		warn_about(restore);
 		publish_total(worker, restore);
 	}
 	MemoryContextSwitchTo(caller);
@@ -172,7 +235,8 @@ restore_prepare_files(Worker *worker, Restore *restore, TargetError *error)
 static const EngTarget *
 write_to(Restore *restore, NativeJob *place)
 {
-	return restore->recover || restore->stage == RESTORE_LOGS ?
+	return restore->stage == RESTORE_LOGS ||
+		(restore->recover && restore->stage == RESTORE_FILES) ?
 		&place->target : NULL;
 }
 
@@ -180,11 +244,19 @@ write_to(Restore *restore, NativeJob *place)
 static bool
 open_extract(Restore *restore, NativeJob *place, const char *name)
 {
+	const IndexArchive *listed =
+		backupindex_find_archive(&restore->source.chain.index, name);
 	EngArchive	archive = {
 		.name = name,
+		.listed = listed != NULL,
 		.of_logs = restore->stage == RESTORE_LOGS,
 	};
 
+	if (listed != NULL)
+	{
+		archive.size = listed->size;
+		archive.digest = listed->digest;
+	}
 	place->extract = eng_extract_new(restore->source.directory, &archive,
 									 write_to(restore, place),
 									 restore->inventory, TARGET_SUFFIX);
@@ -199,7 +271,8 @@ open_writer(Worker *worker, Restore *restore, NativeJob *place)
 								   write_to(restore, place));
 	if (place->writer == NULL)
 		return false;
-	place->writer->intake.directory = restore->source.directory;
+	place->writer->intake.directory = restore->stage == RESTORE_LOG_FILES ?
+		worker->target.directory : restore->source.directory;
 	place->writer->intake.expected = restore->expected;
 	return eng_job_open_writer(place->job, &place->ring, place->writer);
 }
@@ -212,6 +285,8 @@ count_items(Worker *worker, Restore *restore)
 	{
 		case RESTORE_LOGS:
 			return list_length(restore->source.log_archives);
+		case RESTORE_LOG_FILES:
+			return restore->source.chain.count > 0 ? worker->threads : 0;
 		case RESTORE_FILES:
 			return restore->source.tar ?
 				list_length(restore->source.data_archives) : worker->threads;
@@ -233,6 +308,8 @@ open_item(Worker *worker, Restore *restore, NativeJob *place, int n)
 		case RESTORE_LOGS:
 			return open_extract(restore, place,
 								list_nth(restore->source.log_archives, n));
+		case RESTORE_LOG_FILES:
+			return open_writer(worker, restore, place);
 		case RESTORE_FILES:
 			return restore->source.tar ?
 				open_extract(restore, place,
@@ -345,8 +422,12 @@ fail_job(Worker *worker, NativeJob *place)
 		snprintf(reason, sizeof(reason), "archive \"%s\" of the backup is damaged: %s",
 				 place->extract->archive.name, place->extract->why);
 	else if (error.jet == JET_errReadVerifyFailure)
+	{
 		snprintf(reason, sizeof(reason), "\"%s\" does not match the manifest",
 				 name);
+		if (strncmp(name, XLOGDIR "/", strlen(XLOGDIR "/")) == 0)
+			error.jet = JET_errLogFileCorrupt;
+	}
 	else
 		snprintf(reason, sizeof(reason), "could not %s \"%s\"%s%s",
 				 error.writing ? "write" : "read",

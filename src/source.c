@@ -19,8 +19,15 @@
 #include "storage/fd.h"
 
 #include "atomic.h"
+#include "engine/documentfile.h"
 #include "engine/jet.h"
 #include "source.h"
+
+/* Longer than any label, map of tablespaces or history of timelines. */
+#define SMALL_FILE (64 * 1024 * 1024)
+
+/* More than 100 million files. */
+#define MANIFEST_MAX_LENGTH UINT64CONST(0x400000000)
 
 /* Is a name that of an archive? */
 static bool
@@ -77,6 +84,131 @@ list_archives(Source *source)
 	list_sort(source->data_archives, compare_names);
 }
 
+static bool
+fail_chain(TargetError *error, const ChainProblem *problem)
+{
+	return target_fail(error, problem->jet, "%s", problem->why);
+}
+
+/* Without an index: no two archives with the same contents, to be sure. */
+static bool
+check_doubles(const List *archives, TargetError *error)
+{
+	const char *before = NULL;
+	ListCell   *cell;
+
+	/* sorted: "data.1.tar" comes right before "data.1.tar.lz4" */
+	foreach(cell, archives)
+	{
+		const char *name = lfirst(cell);
+		size_t		length = before != NULL ?
+			strstr(before, ".tar") - before + strlen(".tar") : 0;
+
+		if (before != NULL && strncmp(name, before, length) == 0)
+			return target_fail(error, JET_errReadVerifyFailure,
+							   "there are two archives of one name in the backup: \"%s\" and \"%s\"",
+							   before, name);
+		before = name;
+	}
+	return true;
+}
+
+/* Is this what lies in a directory of archives, and is not listed? */
+static bool
+is_expected_there(const Source *source, const char *name)
+{
+	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
+		strcmp(name, BACKUPINDEX_PATH_TAR) == 0 ||
+		pg_str_endswith(name, TARGET_SUFFIX) ||
+		logchain_is_leftover_archive(&source->chain, name);
+}
+
+/* Nothing but what the index lists? */
+static bool
+check_strange(const Source *source, TargetError *error)
+{
+	DIR		   *directory = AllocateDir(source->path);
+	struct dirent *de;
+	bool		good = directory != NULL;
+
+	if (!good)
+		(void) target_fail_errno(error, "open directory", source->path);
+	while (good && (de = ReadDirExtended(directory, source->path, LOG)) != NULL)
+	{
+		if (!is_expected_there(source, de->d_name) &&
+			backupindex_find_archive(&source->chain.index, de->d_name) == NULL)
+			good = target_fail(error, JET_errReadVerifyFailure,
+							   "\"%s\" lies in the backup, but is not in its index",
+							   de->d_name);
+	}
+	if (directory != NULL)
+		FreeDir(directory);
+	return good;
+}
+
+static bool
+is_of_logs(const BackupIndex *index, const char *name)
+{
+	for (uint32 i = 0; i < index->link_count; i++)
+	{
+		if (strcmp(index->links[i].archive, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The archives that the index lists, those of logs in the order of links. */
+static bool
+take_listed(Source *source, TargetError *error)
+{
+	const BackupIndex *index = &source->chain.index;
+
+	source->log_archives = source->data_archives = NIL;
+	for (uint32 i = 0; i < index->link_count; i++)
+		source->log_archives = lappend(source->log_archives,
+									   index->links[i].archive);
+	for (uint32 i = 0; i < index->archive_count; i++)
+	{
+		char	   *name = index->archives[i].name;
+		struct stat st;
+
+		if (fstatat(source->directory, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+			return errno != ENOENT ? target_fail_errno(error, "access", name) :
+				target_fail(error, JET_errFileNotFound,
+							"archive \"%s\" is missing in the backup", name);
+		if (!is_of_logs(index, name))
+			source->data_archives = lappend(source->data_archives, name);
+	}
+	return true;
+}
+
+/* Are the archives there that must be, and no others? */
+static bool
+check_archives(Source *source, TargetError *error)
+{
+	if (!source->chain.has_index)
+	{
+		List	   *logs = list_copy(source->log_archives);
+
+		list_sort(logs, compare_names);
+		return check_doubles(logs, error) &&
+			check_doubles(source->data_archives, error);
+	}
+	return check_strange(source, error) && take_listed(source, error);
+}
+
+/* What the backup says about itself. */
+static bool
+read_index(Source *source, TargetError *error)
+{
+	ChainProblem problem;
+
+	if (!logchain_read_index(&source->chain, source->directory, source->tar,
+							 &problem))
+		return fail_chain(error, &problem);
+	return !source->tar || check_archives(source, error);
+}
+
 bool
 source_find(Source *source, const char *path, TargetError *error)
 {
@@ -109,12 +241,16 @@ source_find(Source *source, const char *path, TargetError *error)
 	if (source->directory < 0)
 		return target_fail_errno(error, "open directory", source->path);
 	ReserveExternalFD();
-	return true;
+	if (read_index(source, error))
+		return true;
+	source_close(source);
+	return false;
 }
 
 void
 source_close(Source *source)
 {
+	logchain_clear(&source->chain);
 	if (source->directory < 0)
 		return;
 	close(source->directory);
@@ -133,13 +269,14 @@ source_read_file(int directory, const char *name, size_t *length)
 
 	if (fd < 0)
 		return NULL;
-	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) ||
+		st.st_size > SMALL_FILE)
 	{
 		close(fd);
 		errno = EINVAL;
 		return NULL;
 	}
-	contents = palloc_extended(st.st_size + 1, MCXT_ALLOC_HUGE);
+	contents = palloc(st.st_size + 1);
 	while (done < (size_t) st.st_size && n > 0)
 	{
 		n = read(fd, contents + done, st.st_size - done);
@@ -157,20 +294,27 @@ source_read_file(int directory, const char *name, size_t *length)
 Inventory *
 source_read_inventory(int directory, const char *path, TargetError *error)
 {
+	DocumentProblem problem;
+	Inventory  *inventory = NULL;
+	const char *why = problem.why;
+	uint32_t	line = 0;
 	size_t		length;
-	char	   *text = source_read_file(directory, "backup_manifest", &length);
-	Inventory  *inventory;
-	const char *why;
-	uint32_t	line;
+	int			sys_errno;
+	char	   *bytes = document_load(directory, "backup_manifest",
+									  MANIFEST_MAX_LENGTH, &length, &sys_errno,
+									  &problem);
 
-	if (text == NULL)
+	if (bytes == NULL && sys_errno != 0)
 	{
+		errno = sys_errno;
 		(void) target_fail_errno(error, "read the backup manifest in", path);
-		error->jet = JET_errFileNotFound;
+		if (sys_errno == ENOENT)
+			error->jet = JET_errFileNotFound;
 		return NULL;
 	}
-	inventory = inventory_read(text, length, &why, &line);
-	pfree(text);
+	if (bytes != NULL)
+		inventory = inventory_read(bytes, length, &why, &line);
+	free(bytes);
 	if (inventory == NULL)
 		(void) target_fail(error, JET_errReadVerifyFailure,
 						   "the backup manifest in \"%s\" is damaged (line %u): %s",
@@ -234,21 +378,115 @@ is_ignored(const char *name)
 		pg_str_endswith(name, TARGET_SUFFIX);
 }
 
-/* Of what is not in the manifest, only these belong to a backup. */
+static bool
+is_below_wal(const char *name)
+{
+	return strncmp(name, XLOGDIR "/", strlen(XLOGDIR "/")) == 0;
+}
+
+/*
+ * Of what no manifest lists, only these belong to a backup that was made before
+ * there were manifests of logs.
+ */
 static bool
 may_be_unlisted(const char *name)
 {
-	return strncmp(name, XLOGDIR "/", strlen(XLOGDIR "/")) == 0 ||
-		strcmp(name, "backup_manifest") == 0 ||
+	return is_below_wal(name) || strcmp(name, "backup_manifest") == 0 ||
 		strcmp(name, "postgresql.auto.conf") == 0;
 }
 
-static bool
-list_directory(const Source *source, const Inventory *inventory,
-			   const char *name, FileList *list, TargetError *error)
+/* What is to be done about a file. */
+typedef enum FileUse
 {
-	char	   *path = name[0] ? psprintf("%s/%s", source->path, name) :
-		pstrdup(source->path);
+	FILE_IS_TAKEN,
+	FILE_IS_LEFT,				/* it belongs there, but not to the data */
+	FILE_IS_STRANGE,
+} FileUse;
+
+/* The same with manifests of logs. */
+static FileUse
+judge_unlisted(Source *source, const char *name)
+{
+	const LogChain *chain = &source->chain;
+	uint64_t	number;
+
+	if (logchain_is_part(chain, name) || logchain_is_leftover(chain, name) ||
+		(chain->has_index && is_below_wal(name) &&
+		 pg_str_endswith(name, TARGET_SUFFIX)))
+		return FILE_IS_LEFT;
+	/* where archives were extracted */
+	if (source->tar && (strcmp(name, TARGET_MARKER) == 0 ||
+						strcmp(name, XLOG_CONTROL_FILE TARGET_SUFFIX) == 0))
+		return FILE_IS_LEFT;
+	if (!logchain_is_beyond(chain, name, &number))
+		return FILE_IS_STRANGE;
+	source->beyond = Max(source->beyond, (int) Min(number, PG_INT32_MAX - 1) + 1);
+	return FILE_IS_TAKEN;
+}
+
+static FileUse
+judge_file(Source *source, const Inventory *inventory, const char *name)
+{
+	if (inventory_find(inventory, name) != NULL)
+		return FILE_IS_TAKEN;
+	if (source->chain.count > 0)
+		return judge_unlisted(source, name);
+	if (is_ignored(name))
+		return FILE_IS_LEFT;
+	return may_be_unlisted(name) ? FILE_IS_TAKEN : FILE_IS_STRANGE;
+}
+
+/* What source_list() goes through. */
+typedef struct Listing
+{
+	Source	   *source;
+	int			directory;
+	const char *path;
+	const Inventory *inventory;
+	FileList   *list;
+} Listing;
+
+static bool list_directory(Listing *listing, const char *name,
+						   TargetError *error);
+
+/* One entry: its name from the top on. */
+static bool
+list_entry(Listing *listing, const char *name, TargetError *error)
+{
+	struct stat st;
+
+	if (strlen(name) >= MAXPGPATH)
+		return target_fail(error, JET_errInvalidPath,
+						   "the path of \"%s\" is too long", name);
+	if (fstatat(listing->directory, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+		return target_fail_errno(error, "access", name);
+	if (S_ISDIR(st.st_mode))
+	{
+		filelist_add(listing->list, FILE_DIRECTORY, name, 0);
+		return list_directory(listing, name, error);
+	}
+	if (!S_ISREG(st.st_mode))
+		return target_fail(error, JET_errFileInvalidType,
+						   "\"%s\" in the backup is neither a file nor a directory", name);
+	switch (judge_file(listing->source, listing->inventory, name))
+	{
+		case FILE_IS_TAKEN:
+			filelist_add(listing->list, FILE_OTHER, name, st.st_size);
+			return true;
+		case FILE_IS_LEFT:
+			return true;
+		case FILE_IS_STRANGE:
+			break;
+	}
+	return target_fail(error, JET_errReadVerifyFailure,
+					   "\"%s\" lies in the backup, but is not in its manifest",
+					   name);
+}
+
+static bool
+list_directory(Listing *listing, const char *name, TargetError *error)
+{
+	char	   *path = psprintf("%s%s%s", listing->path, name[0] ? "/" : "", name);
 	DIR		   *directory = AllocateDir(path);
 	struct dirent *de;
 	bool		good = true;
@@ -258,35 +496,13 @@ list_directory(const Source *source, const Inventory *inventory,
 	while (good && (de = ReadDirExtended(directory, path, LOG)) != NULL)
 	{
 		char		inside[MAXPGPATH * 2];
-		struct stat st;
 
 		CHECK_FOR_INTERRUPTS();
 		if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0)
 			continue;
 		snprintf(inside, sizeof(inside), "%s%s%s", name, name[0] ? "/" : "",
 				 de->d_name);
-		if (strlen(inside) >= MAXPGPATH)
-			good = target_fail(error, JET_errInvalidPath,
-							   "the path of \"%s\" is too long", inside);
-		else if (is_ignored(inside))
-			continue;
-		else if (fstatat(source->directory, inside, &st, AT_SYMLINK_NOFOLLOW) != 0)
-			good = target_fail_errno(error, "access", inside);
-		else if (S_ISDIR(st.st_mode))
-		{
-			filelist_add(list, FILE_DIRECTORY, inside, 0);
-			good = list_directory(source, inventory, inside, list, error);
-		}
-		else if (!S_ISREG(st.st_mode))
-			good = target_fail(error, JET_errFileInvalidType,
-							   "\"%s\" in the backup is neither a file nor a directory", inside);
-		else if (inventory_find(inventory, inside) != NULL ||
-				 may_be_unlisted(inside))
-			filelist_add(list, FILE_OTHER, inside, st.st_size);
-		else
-			good = target_fail(error, JET_errReadVerifyFailure,
-							   "\"%s\" lies in the backup, but is not in its manifest",
-							   inside);
+		good = list_entry(listing, inside, error);
 	}
 	FreeDir(directory);
 	pfree(path);
@@ -294,23 +510,40 @@ list_directory(const Source *source, const Inventory *inventory,
 }
 
 bool
-source_list(const Source *source, const Inventory *inventory, FileList *list,
-			TargetError *error)
+source_list(Source *source, int directory, const char *path,
+			const Inventory *inventory, FileList *list, TargetError *error)
 {
+	Listing		listing = {source, directory, path, inventory, list};
+
 	filelist_init(list);
-	if (!list_directory(source, inventory, "", list, error))
+	source->beyond = 0;
+	if (!list_directory(&listing, "", error))
 		return false;
 	filelist_sort(list);
 	return true;
 }
 
-/* What source_check_wal() looks for. */
+bool
+source_read_chain(Source *source, int directory, Inventory *inventory,
+				  const ControlFileData *control, TargetError *error)
+{
+	ChainProblem problem;
+
+	if (logchain_read_manifests(&source->chain, directory, &problem) &&
+		logchain_check(&source->chain, inventory, control->system_identifier,
+					   &problem) &&
+		logchain_complete(&source->chain, inventory, &problem))
+		return true;
+	return fail_chain(error, &problem);
+}
+
+/* What source_check_wal() has found. */
 typedef struct WalRange
 {
 	XLogSegNo	first;			/* needed */
-	XLogSegNo	needed;			/* the last one that is needed */
-	XLogSegNo	last;			/* that is there */
-	bool	   *found;			/* [last - first + 1] */
+	XLogSegNo  *found;			/* from the first one on, of any timeline */
+	int			count;
+	int			room;
 } WalRange;
 
 /* Does a segment begin as it must? */
@@ -341,7 +574,29 @@ check_segment(int directory, const char *name, XLogSegNo segment,
 	return true;
 }
 
-/* One pass over the segments: which ones are there? */
+static void
+add_segment(WalRange *range, XLogSegNo segment)
+{
+	if (range->count == range->room)
+	{
+		range->room = range->room * 2 + 1024;
+		range->found = range->found == NULL ?
+			palloc(sizeof(XLogSegNo) * range->room) :
+			repalloc_huge(range->found, sizeof(XLogSegNo) * range->room);
+	}
+	range->found[range->count++] = segment;
+}
+
+static int
+compare_segments(const void *a, const void *b)
+{
+	XLogSegNo	first = *(const XLogSegNo *) a;
+	XLogSegNo	second = *(const XLogSegNo *) b;
+
+	return first < second ? -1 : first > second;
+}
+
+/* Which segments are there?  Each is looked at. */
 static bool
 scan_wal(const char *path, const ControlFileData *control, WalRange *range,
 		 TargetError *error)
@@ -363,11 +618,8 @@ scan_wal(const char *path, const ControlFileData *control, WalRange *range,
 		XLogFromFileName(de->d_name, &timeline, &segment, control->xlog_seg_size);
 		if (segment < range->first)
 			continue;
-		if (range->found != NULL)
-			range->found[segment - range->first] = true;
-		else
-			good = check_segment(fd, de->d_name, segment, control, error);
-		range->last = Max(range->last, segment);
+		good = check_segment(fd, de->d_name, segment, control, error);
+		add_segment(range, segment);
 	}
 	if (fd >= 0)
 		close(fd);
@@ -384,32 +636,35 @@ source_check_wal(const char *path, const Inventory *inventory,
 	const ManifestWalRange *oldest =
 		&inventory->ranges[inventory->range_count - 1];
 	WalRange	range = {0};
+	XLogSegNo	needed;
+	XLogSegNo	next;
 	char		name[MAXFNAMELEN];
 
 	if (!IsValidWalSegSize(control->xlog_seg_size))
 		return target_fail(error, JET_errReadVerifyFailure,
 						   "\"%s\" of the backup is damaged", XLOG_CONTROL_FILE);
 	XLByteToSeg(oldest->start_lsn, range.first, control->xlog_seg_size);
-	XLByteToPrevSeg(newest->end_lsn, range.needed, control->xlog_seg_size);
+	XLByteToPrevSeg(newest->end_lsn, needed, control->xlog_seg_size);
 	if (!scan_wal(path, control, &range, error))
 		return false;
-	if (range.last < range.needed)
+	if (range.count > 0)
+		qsort(range.found, range.count, sizeof(XLogSegNo), compare_segments);
+	if (range.count == 0 || range.found[range.count - 1] < needed)
 	{
-		XLogFileName(name, newest->timeline, range.needed, control->xlog_seg_size);
+		XLogFileName(name, newest->timeline, needed, control->xlog_seg_size);
 		return target_fail(error, JET_errEndingRestoreLogTooLow,
 						   "the WAL of the backup ends too early: it needs segment %s", name);
 	}
-	range.found = palloc_extended(range.last - range.first + 1,
-								  MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	if (!scan_wal(path, control, &range, error))
-		return false;
-	for (XLogSegNo segment = range.first; segment <= range.last; segment++)
+	next = range.first;
+	for (int i = 0; i < range.count; i++)
 	{
-		if (range.found[segment - range.first])
-			continue;
-		XLogFileName(name, newest->timeline, segment, control->xlog_seg_size);
-		return target_fail(error, JET_errMissingLogFile,
-						   "WAL segment %s is missing", name);
+		if (range.found[i] > next)
+		{
+			XLogFileName(name, newest->timeline, next, control->xlog_seg_size);
+			return target_fail(error, JET_errMissingLogFile,
+							   "WAL segment %s is missing", name);
+		}
+		next = range.found[i] + 1;
 	}
 	pfree(range.found);
 	return true;

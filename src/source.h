@@ -11,7 +11,7 @@
 
 #include "catalog/pg_control.h"
 
-#include "engine/inventory.h"
+#include "engine/logchain.h"
 #include "filelist.h"
 #include "target.h"
 
@@ -22,6 +22,9 @@ typedef struct Source
 	bool		tar;			/* archives, not a data directory */
 	List	   *log_archives;	/* their names, palloc'd */
 	List	   *data_archives;
+	LogChain	chain;			/* freed by source_close() */
+	int			beyond;			/* segments behind the end of its logs, which
+								 * nothing lists */
 } Source;
 
 /*
@@ -46,12 +49,19 @@ extern char *source_read_control(int directory, const char *path,
 								 const char *suffix, TargetError *error);
 
 /*
- * List a data directory: its directories, the files of the inventory, and
- * what else belongs to a backup.  False and *error when something is there
- * that does not.
+ * List a data directory, that of the source or one in which its logs were
+ * extracted: its directories, the files of the inventory, and what else belongs
+ * to a backup.  False and *error when something is there that does not.
  */
-extern bool source_list(const Source *source, const Inventory *inventory,
-						FileList *list, TargetError *error);
+extern bool source_list(Source *source, int directory, const char *path,
+						const Inventory *inventory, FileList *list,
+						TargetError *error);
+
+/* The log manifests below a directory: those that were written, in order? */
+extern bool source_read_chain(Source *source, int directory,
+							  Inventory *inventory,
+							  const ControlFileData *control,
+							  TargetError *error);
 
 /*
  * Is all WAL there that the backup needs, of this cluster, and no segment
@@ -61,7 +71,10 @@ extern bool source_check_wal(const char *path, const Inventory *inventory,
 							 const ControlFileData *control,
 							 TargetError *error);
 
-/* The contents of a small file, NUL-terminated; NULL when it is not there. */
+/*
+ * The contents of a small file, NUL-terminated; NULL and errno when it is not
+ * there, or is not small.
+ */
 extern char *source_read_file(int directory, const char *name, size_t *length);
 
 #endif							/* ESE_SOURCE_H */

@@ -153,9 +153,16 @@ report_end(EseInstance *instance, int64 backup)
 	if (!history_find(instance->id, backup, &row))
 		stop_refuse_other_backup(instance, backup);
 	error = (int) row.error_number;
-	if (error == JET_errSuccess)
-		return;
 	allowed = privilege_to_see(row.begun_by_oid);
+	if (error == JET_errSuccess)
+	{
+		if (allowed && row.reason[0] != '\0')
+			ereport(row.warned ? WARNING : NOTICE,
+					(errmsg("%s %lld of instance \"%s\": %s",
+							history_noun(row.kind), (long long) backup,
+							instance->name, row.reason)));
+		return;
+	}
 	ereport(ERROR,
 			(jet_errcode(error),
 			 errmsg(row.kind > KIND_DIFFERENTIAL ?
@@ -167,7 +174,11 @@ report_end(EseInstance *instance, int64 backup)
 			 allowed && error == JET_errReadVerifyFailure && row.location[0] != '\0' &&
 			 row.kind <= KIND_DIFFERENTIAL ?
 			 errhint("The copy was kept in \"%s\"; the view ese_checksum_failure lists the damaged pages.",
-					 row.location) : 0));
+					 row.location) : 0,
+			 error == JET_errEndingRestoreLogTooLow ?
+			 errhint("If the target lies behind the end of the logs, take one more incremental backup first, then restore.") : 0,
+			 error == JET_errStartingRestoreLogTooHigh ?
+			 errhint("Restore an older backup.") : 0));
 }
 
 void

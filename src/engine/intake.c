@@ -29,6 +29,8 @@ intake_init(EngIntake *intake, EngQueue *queue, VerifyMode verify)
 void
 intake_free(EngIntake *intake)
 {
+	digest_free(&intake->digest);
+	digest_free(&intake->scratch);
 	free(intake->members);
 }
 
@@ -123,6 +125,38 @@ skip_or_fail(EngJob *job, EngIntake *intake, int sys_errno)
 	return INTAKE_SKIPPED;
 }
 
+/* What the open file must be, or NULL. */
+static InventoryFile *
+expected_file(const EngIntake *intake)
+{
+	return intake->expected != NULL ? intake->expected[intake->index] : NULL;
+}
+
+/* Has it the right size?  That is asked before any of it is written. */
+static bool
+has_expected_size(const EngIntake *intake, const FileEntry *entry)
+{
+	const InventoryFile *file = expected_file(intake);
+	uint64_t	size = (uint64_t) entry->size;
+
+	return file == NULL || file->size == size ||
+		(file->or_else != NULL && file->or_else->size == size);
+}
+
+/* Begin to digest a file; false when memory is out. */
+static bool
+begin_digest(EngJob *job, EngIntake *intake)
+{
+	const InventoryFile *file = expected_file(intake);
+	DigestKind	kind = file != NULL ? (DigestKind) file->digest.kind :
+		DIGEST_NONE;
+
+	if (intake->expected == NULL)
+		return digest_reset(&job->digest);
+	return digest_set_kind(&intake->digest, kind) &&
+		digest_set_kind(&intake->scratch, kind);
+}
+
 IntakeResult
 intake_next(EngJob *job, EngShared *shared, EngIntake *intake)
 {
@@ -158,13 +192,18 @@ intake_next(EngJob *job, EngShared *shared, EngIntake *intake)
 	if (fd < 0 && sys_errno != 0)
 		return skip_or_fail(job, intake, sys_errno);
 	set_source(job, intake, entry, fd, &st);
-	if (!digest_reset(&job->digest))
+	if (!begin_digest(job, intake))
 	{
 		job_fail(job, JET_errOutOfMemory, 0, 0, 0);
 		return INTAKE_FAILED;
 	}
 	intake->entry = entry;
 	intake->offset = 0;
+	if (!has_expected_size(intake, entry))
+	{
+		job_fail(job, JET_errReadVerifyFailure, 0, 0, 0);
+		return INTAKE_FAILED;
+	}
 	return INTAKE_FILE;
 }
 
@@ -200,7 +239,8 @@ intake_read(EngJob *job, EngShared *shared, EngIntake *intake, char *to,
 		if (outcome != JOB_MORE)
 			return outcome;
 	}
-	if (!digest_update(&job->digest, to, intake->piece))
+	if (!digest_update(intake->expected != NULL ? &intake->digest :
+					   &job->digest, to, intake->piece))
 		return job_fail(job, JET_errOutOfMemory, 0, 0, intake->offset);
 	job->loaded = false;
 	intake->offset += intake->piece;
@@ -213,8 +253,7 @@ intake_read(EngJob *job, EngShared *shared, EngIntake *intake, char *to,
 static bool
 is_expected(EngIntake *intake)
 {
-	InventoryFile *file = intake->expected != NULL ?
-		intake->expected[intake->index] : NULL;
+	InventoryFile *file = expected_file(intake);
 
 	if (file == NULL)
 		return true;
@@ -228,7 +267,9 @@ is_expected(EngIntake *intake)
 JobOutcome
 intake_finish(EngJob *job, EngIntake *intake)
 {
-	if (!digest_value(&job->digest, &job->scratch, &intake->entry->digest))
+	if (intake->expected != NULL ?
+		!digest_value(&intake->digest, &intake->scratch, &intake->entry->digest) :
+		!digest_value(&job->digest, &job->scratch, &intake->entry->digest))
 		return job_fail(job, JET_errOutOfMemory, 0, 0, 0);
 	if (!is_expected(intake))
 		return job_fail(job, JET_errReadVerifyFailure, 0, 0, 0);

@@ -44,6 +44,8 @@ typedef struct EngIntake
 								 * set after intake_init() */
 	InventoryFile **expected;	/* what entries must be, by index; NULL for
 								 * nothing */
+	Digest		digest;			/* then these are of the file's own kind */
+	Digest		scratch;
 
 	/* what was taken, in order; the last may be unfinished */
 	EngMember  *members;
