@@ -20,6 +20,7 @@ ENGINE_OBJS = \
 	src/engine/inventory.o \
 	src/engine/jet.o \
 	src/engine/job.o \
+	src/engine/logaccount.o \
 	src/engine/logchain.o \
 	src/engine/logmanifest.o \
 	src/engine/logname.o \
@@ -29,6 +30,7 @@ ENGINE_OBJS = \
 	src/engine/page.o \
 	src/engine/pool.o \
 	src/engine/protocol.o \
+	src/engine/publishing.o \
 	src/engine/queue.o \
 	src/engine/record.o \
 	src/engine/relfile.o \
@@ -61,9 +63,11 @@ OBJS = \
 	src/handlenumber.o \
 	src/history.o \
 	src/instance.o \
+	src/logfacts.o \
 	src/loglist.o \
 	src/message.o \
 	src/native.o \
+	src/nativelogs.o \
 	src/openfile.o \
 	src/param.o \
 	src/privateserver.o \

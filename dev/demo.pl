@@ -135,7 +135,7 @@ SELECT ese_backup_instance(1, '$home/archives', label => 'archives');
 SQL
 print run("ls -l $home/archives");
 mkdir("$home/extracted", 0700);
-run("for archive in $home/archives/*; do tar -C $home/extracted --zstd -xf \$archive || exit 1; done");
+run("for archive in $home/archives/*.tar*; do tar -C $home/extracted --zstd -xf \$archive || exit 1; done");
 print run("pg_verifybackup $home/extracted");
 
 say_step('An incremental backup: the logs since then');

@@ -21,6 +21,7 @@
 #include "chain.h"
 #include "engine/jet.h"
 #include "frame.h"
+#include "logfacts.h"
 #include "refuse.h"
 #include "statefile.h"
 #include "stop.h"
@@ -191,6 +192,18 @@ backup_put_entry(char *frame, int *used, const FileEntry *entry, int state)
 	return true;
 }
 
+/* Which entry is shown at a place? */
+static const FileEntry *
+shown_at(const FileList *list, int64 at)
+{
+	int64		last = list->shown_last != NULL ?
+		list->shown_last - list->entries : list->count;
+
+	if (at < last)
+		return &list->entries[at];
+	return at == list->count - 1 ? list->shown_last : &list->entries[at + 1];
+}
+
 void
 backup_answer_page(Worker *worker, Call *call, FileList *list)
 {
@@ -199,7 +212,7 @@ backup_answer_page(Worker *worker, Call *call, FileList *list)
 	int			used = 0;
 
 	while (at < list->count &&
-		   backup_put_entry(frame, &used, &list->entries[at], 0))
+		   backup_put_entry(frame, &used, shown_at(list, at), 0))
 		at++;
 	call->answer.page_length = used;
 	call->answer.page_last = at >= list->count;
@@ -348,6 +361,7 @@ backup_end(Worker *worker, Call *call)
 
 	/* handles that nobody has closed do not count; pages may be damaged */
 	openfile_pump(worker);
+	logfacts_note_checksum(worker);
 	testpoint("end.start");
 	error = backup_judge(worker, reason, sizeof(reason));
 	if (!normal && !worker->instance->backup.protocol.stopped)

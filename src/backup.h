@@ -12,6 +12,7 @@
 #define ESE_BACKUP_H
 
 #include "compat.h"
+#include "engine/backupindex.h"
 #include "engine/engine.h"
 #include "engine/extract.h"
 #include "engine/stream.h"
@@ -66,6 +67,10 @@ typedef struct Backup
 	int64		bytes_settled;
 	FileList	attach;
 	FileList	logs;
+	LogAccount *account;		/* of the logs; NULL before they are listed */
+	LogFollows	follows;		/* incremental: the newest link of the chain */
+	char		manifest_checksum[DOCUMENT_CHECKSUM_SIZE];	/* of backup_manifest */
+	IndexArchive log_archive;	/* native, tar: the one written last */
 	ReadStyle	style;			/* of this phase */
 	EngQueue   *queue;			/* of this phase's streams, or NULL */
 	int			queue_count;	/* entries it was made of */
@@ -127,6 +132,7 @@ typedef struct Worker
 	FileList	unread;			/* what was not read of the last backup */
 	int64		unread_backup;	/* its id, or 0 */
 	Target		target;			/* of the native backup that is open */
+	BackupIndex *index;			/* of its directory, malloc'd, or NULL */
 	TimestampTz guarded_at;		/* when WAL was looked at last */
 	MemoryContext limbo;		/* what threads in system calls may still look
 								 * at when these return */

@@ -206,10 +206,13 @@ static void
 take_up_chain(Worker *worker)
 {
 	Backup	   *backup = worker->backup;
+	Chain		chain;
 
 	testpoint("begin.start");
 	compat_acquire_slot(chain_slot_name(worker->instance));
 	backup->mode.start_lsn = MyReplicationSlot->data.restart_lsn;
+	chain_look(worker->instance, &chain);
+	backup->follows = chain.newest;
 	filelist_init(&backup->attach);
 	filelist_init(&backup->logs);
 	testpoint("begin.listed");

@@ -84,6 +84,37 @@ find_elsewhere(const HistoryRow *full, const HistoryRow *end)
 	return 0;
 }
 
+static LogFollows
+link_of(const HistoryRow *row)
+{
+	LogFollows	link = {.backup_id = row->backup_id};
+
+	link.end_lsn = (uint64) row->stop_lsn;
+	strlcpy(link.checksum, row->log_manifest, sizeof(link.checksum));
+	return link;
+}
+
+/* Is it a link of the chain that an earlier row began? */
+static bool
+is_next_link(const HistoryRow *row)
+{
+	return row->kind == KIND_INCREMENTAL && row->status == OUTCOME_COMPLETED;
+}
+
+/* The newest link of the chain that begins with this row. */
+static LogFollows
+find_newest(const HistoryRow *full, const HistoryRow *end)
+{
+	const HistoryRow *newest = full;
+
+	for (const HistoryRow *row = full + 1; row < end; row++)
+	{
+		if (is_next_link(row))
+			newest = row;
+	}
+	return link_of(newest);
+}
+
 /* The newest good full backup whose logs were truncated. */
 static void
 look_at_history(const EseInstance *instance, Chain *chain)
@@ -101,6 +132,7 @@ look_at_history(const EseInstance *instance, Chain *chain)
 		chain->backup_id = rows[i].backup_id;
 		strlcpy(chain->location, rows[i].location, sizeof(chain->location));
 		chain->elsewhere_id = find_elsewhere(&rows[i], &rows[count]);
+		chain->newest = find_newest(&rows[i], &rows[count]);
 	}
 	pfree(rows);
 }
@@ -121,6 +153,30 @@ chain_look(const EseInstance *instance, Chain *chain)
 		chain->state = CHAIN_BROKEN;
 	else
 		chain->state = CHAIN_OK;
+}
+
+LogFollows *
+chain_unfinished(const EseInstance *instance, int *count)
+{
+	LogFollows *unfinished;
+	HistoryRow *rows;
+	int			row_count;
+
+	LWLockAcquire(registry_lock(), LW_SHARED);
+	rows = history_read(instance->id, &row_count);
+	LWLockRelease(registry_lock());
+	unfinished = palloc(sizeof(LogFollows) * (row_count + 1));
+	*count = 0;
+	for (int i = 0; i < row_count; i++)
+	{
+		if (history_is_chain_base(&rows[i]) || is_next_link(&rows[i]))
+			*count = 0;
+		else if (rows[i].kind == KIND_INCREMENTAL &&
+				 rows[i].log_manifest[0] != '\0')
+			unfinished[(*count)++] = link_of(&rows[i]);
+	}
+	pfree(rows);
+	return unfinished;
 }
 
 static bool

@@ -15,6 +15,7 @@
 
 #include "access/xlogdefs.h"
 
+#include "engine/logmanifest.h"
 #include "shared.h"
 
 typedef enum ChainState
@@ -34,6 +35,8 @@ typedef struct Chain
 	char		location[MAXPGPATH];
 	int64		elsewhere_id;	/* an incremental one whose logs are not
 								 * there; 0 for none */
+	LogFollows	newest;			/* the newest link; its checksum is empty when
+								 * it has no log manifest */
 } Chain;
 
 extern const char *chain_state_name(ChainState state);
@@ -46,6 +49,12 @@ extern void chain_look(const EseInstance *instance, Chain *chain);
 
 /* Bytes of WAL that its slot keeps; 0 when there is none. */
 extern int64 chain_wal_retained(const Chain *chain);
+
+/*
+ * The incrementals that began to be published after the chain's newest link,
+ * but have not completed; palloc'd, without end_lsn.
+ */
+extern LogFollows *chain_unfinished(const EseInstance *instance, int *count);
 
 /*
  * Could the slot be moved, or made?  Not when there is none yet and

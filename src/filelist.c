@@ -83,6 +83,7 @@ filelist_init(FileList *list)
 	list->room = 256;
 	list->names_left = 0;
 	list->streamed = false;
+	list->shown_last = NULL;
 	list->entries = palloc(sizeof(FileEntry) * list->room);
 }
 

@@ -26,6 +26,8 @@ typedef struct FileList
 	char	   *names;			/* where the next names go */
 	size_t		names_left;
 	bool		streamed;		/* its directories travel in streams */
+	const FileEntry *shown_last;	/* out of its order, when the list is
+									 * shown; or NULL */
 } FileList;
 
 /* One entry of a long answer: in the answer frame, unaligned. */

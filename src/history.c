@@ -59,6 +59,7 @@ static const RowField row_fields[] = {
 	STRING(verified_depth),
 	NUMBER(truncated),
 	NUMBER(warned),
+	STRING(log_manifest),
 };
 
 static const char *const kind_names[] = {

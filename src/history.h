@@ -16,6 +16,7 @@
 #include "datatype/timestamp.h"
 
 #include "call.h"
+#include "engine/document.h"
 
 typedef enum BackupKind
 {
@@ -83,6 +84,8 @@ typedef struct HistoryRow
 	char		verified_depth[32];
 	int64		truncated;		/* bool: WAL before its end is not kept */
 	int64		warned;			/* bool: the reason of a good one is a warning */
+	char		log_manifest[DOCUMENT_CHECKSUM_SIZE];	/* its checksum; empty
+														 * for none */
 } HistoryRow;
 
 /* May incremental backups rest on this one? */

@@ -23,6 +23,7 @@
 #include "backup.h"
 #include "engine/jet.h"
 #include "engine/manifest.h"
+#include "logfacts.h"
 #include "statefile.h"
 #include "stop.h"
 #include "testpoint.h"
@@ -112,8 +113,25 @@ add_timeline_history(Backup *backup, const char *file)
 	add_archive_status(backup, file);
 }
 
+/*
+ * The segment in which the logs of a standby end is written on, so it is
+ * delivered up to there, and zeros behind: its bytes must be known.
+ */
+static uint32
+end_within(const Backup *backup, TimeLineID timeline, XLogSegNo segment)
+{
+	XLogRecPtr	stop = backup->mode.stop_lsn;
+	XLogSegNo	last;
+
+	XLByteToPrevSeg(stop, last, wal_segment_size);
+	return backup->on_standby && segment == last &&
+		timeline == backup->mode.stop_timeline ?
+		XLogSegmentOffset(stop, wal_segment_size) : 0;
+}
+
 static void
-add_log(Backup *backup, const char *file, XLogSegNo segment)
+add_log(Backup *backup, const char *file, TimeLineID timeline,
+		XLogSegNo segment)
 {
 	FileEntry  *entry;
 
@@ -121,6 +139,7 @@ add_log(Backup *backup, const char *file, XLogSegNo segment)
 						 psprintf("%s/%s", WAL_DIRECTORY, file),
 						 wal_segment_size);
 	entry->generation = (int64) segment;
+	entry->zeros_from = end_within(backup, timeline, segment);
 	add_archive_status(backup, file);
 }
 
@@ -143,7 +162,7 @@ list_wal(Backup *backup, XLogSegNo first, XLogSegNo last)
 
 			XLogFromFileName(de->d_name, &timeline, &segment, wal_segment_size);
 			if (segment >= first && segment <= last)
-				add_log(backup, de->d_name, segment);
+				add_log(backup, de->d_name, timeline, segment);
 		}
 		else if (IsTLHistoryFileName(de->d_name))
 			add_timeline_history(backup, de->d_name);
@@ -186,30 +205,15 @@ digest_patch(FileEntry *entry, DigestKind kind)
 				 errmsg("out of memory for the backup manifest")));
 }
 
-/* The WAL a restore needs, timeline by timeline, newest first. */
+/* The WAL a restore needs. */
 static void
 add_wal_ranges(Manifest *manifest, const CompatBackup *mode)
 {
-	List	   *timelines = readTimeLineHistory(mode->stop_timeline);
-	XLogRecPtr	end = mode->stop_lsn;
-	ListCell   *cell;
+	uint32		count;
+	ManifestWalRange *ranges = logfacts_ranges(mode, &count);
 
-	foreach(cell, timelines)
-	{
-		TimeLineHistoryEntry *timeline = lfirst(cell);
-		bool		is_first = timeline->tli == mode->start_timeline;
-		ManifestWalRange range;
-
-		if (end <= timeline->begin && !is_first)
-			continue;			/* nothing of it was used */
-		range.timeline = timeline->tli;
-		range.start_lsn = is_first ? mode->start_lsn : timeline->begin;
-		range.end_lsn = end;
-		manifest_add_wal_range(manifest, &range);
-		if (is_first)
-			return;
-		end = timeline->begin;
-	}
+	for (uint32 i = 0; i < count; i++)
+		manifest_add_wal_range(manifest, &ranges[i]);
 }
 
 static void
@@ -267,7 +271,6 @@ add_manifest(Worker *worker)
 	Backup	   *backup = worker->backup;
 	char	   *path = statefile_manifest_path(worker->instance->id);
 	Manifest	manifest;
-	char		checksum[DOCUMENT_CHECKSUM_SIZE];
 	FileEntry  *entry;
 	int			fd;
 	bool		good;
@@ -282,7 +285,7 @@ add_manifest(Worker *worker)
 	add_files(worker, &manifest);
 	manifest_end_files(&manifest);
 	add_wal_ranges(&manifest, &backup->mode);
-	good = manifest_finish(&manifest, checksum);
+	good = manifest_finish(&manifest, backup->manifest_checksum);
 	if (!good)
 		ereport(ERROR,
 				(errcode_for_file_access(),
@@ -423,6 +426,9 @@ roll_incremental(Worker *worker)
 		mode->stop_lsn = RequestXLogSwitch(false);
 		mode->stop_timeline = GetWALInsertionTimeLine();
 	}
+	mode->start_timeline =
+		tliOfPointInHistory(mode->start_lsn,
+							readTimeLineHistory(mode->stop_timeline));
 	return list_range(worker, JET_errMissingFileToBackup);
 }
 
@@ -447,7 +453,9 @@ loglist_roll(Worker *worker)
 
 	if (backup->incremental ? roll_incremental(worker) : roll_full(worker))
 	{
+		logfacts_add_manifest(worker);
 		filelist_sort(&backup->logs);
+		logfacts_open_account(worker);
 		backup->logs_listed = true;
 		streamfile_drop_queue(backup);
 		testpoint("logs.listed");

@@ -25,6 +25,7 @@
 #include "backup.h"
 #include "chain.h"
 #include "engine/jet.h"
+#include "nativelogs.h"
 #include "testpoint.h"
 #include "worker_internal.h"
 
@@ -263,7 +264,10 @@ make_target(Worker *worker, const char *path, TargetError *error)
 					 error))
 		return false;
 	worker->target.tar = worker->instance->params.backup_format == FORMAT_TAR;
-	return true;
+	if (nativelogs_begin(worker, error))
+		return true;
+	target_remove(&worker->target);
+	return false;
 }
 
 /* An atomic one has it in the given one, and another name at the end. */
@@ -314,7 +318,13 @@ take_up_target(Worker *worker, Request *request, TargetError *error)
 		return target_fail(error, JET_errMissingFileToBackup,
 						   "the logs of backup %lld are not in \"%s\": they were truncated when it was read over SQL",
 						   (long long) chain.elsewhere_id, chain.location);
-	return target_reuse(&worker->target, request->path, chain.location, error);
+	if (!target_reuse(&worker->target, request->path, chain.location, error))
+		return false;
+	if (nativelogs_take_up(worker, &chain, error))
+		return true;
+	nativelogs_forget(worker);
+	target_close(&worker->target);
+	return false;
 }
 
 static bool
@@ -467,12 +477,13 @@ pump_jobs(Worker *worker)
 	return all_done;
 }
 
-/* Account for what the jobs of a stage have written. */
-static void
+/* Account for what the jobs of a stage have written; false: memory is out. */
+static bool
 settle_stage(Worker *worker)
 {
 	BackupStatus *status = &worker->instance->backup;
 	Backup	   *backup = worker->backup;
+	bool		good = true;
 
 	/* damaged pages may have been found up to the end */
 	openfile_take_findings(worker);
@@ -484,10 +495,13 @@ settle_stage(Worker *worker)
 	{
 		EngIntake  *intake = intake_of(&worker->native_jobs[i]);
 
-		if (intake != NULL)
-			(void) streamfile_settle(worker, intake, SETTLE_ALL, NULL);
+		if (intake == NULL)
+			continue;
+		(void) streamfile_settle(worker, intake, SETTLE_ALL, NULL);
+		good = nativelogs_note_archive(worker, &worker->native_jobs[i]) && good;
 	}
 	native_release_jobs(worker);
+	return good;
 }
 
 /* Pages may be damaged, but a file that is not in the copy is too much. */
@@ -520,6 +534,9 @@ publish_logs(Worker *worker, TargetError *error)
 	char		archive[64];
 
 	name_logs_archive(worker, archive, sizeof(archive));
+	if (worker->index != NULL)
+		return nativelogs_publish(worker, is_tar(worker) ? archive : NULL,
+								  error);
 	return target_publish(&worker->target, &worker->backup->logs,
 						  is_tar(worker) ? archive : NULL, error);
 }
@@ -537,6 +554,7 @@ complete(Worker *worker)
 	if (!is_tar(worker))
 		control = filelist_find(&backup->logs, CONTROL_FILE_NAME);
 	if (backup->incremental ? !publish_logs(worker, &error) :
+		!nativelogs_complete(worker, &error) ||
 		!target_complete(&worker->target, control, &error) ||
 		(backup->atomic[0] != '\0' && !atomic_publish(backup->atomic, &error)))
 	{
@@ -577,7 +595,11 @@ native_pump(Worker *worker)
 		complete(worker);
 		return;
 	}
-	settle_stage(worker);
+	if (!settle_stage(worker))
+	{
+		fail(worker, JET_errOutOfMemory, "memory is out");
+		return;
+	}
 	if (!is_complete(worker))
 		return;
 	if (backup->native == NATIVE_LOGS)
@@ -599,6 +621,7 @@ native_close(Worker *worker, bool keep)
 	}
 	native_release_jobs(worker);
 	restore_close(worker, keep);
+	nativelogs_forget(worker);
 	if (keep)
 		target_close(&worker->target);
 	else

@@ -229,7 +229,7 @@ open_source(Worker *worker, Call *call, FileEntry *entry)
 	int			error = 0;
 	int			fd;
 
-	if (file_memory(entry) != NULL)
+	if (entry->made || file_memory(entry) != NULL)
 		return -1;
 	if (!AcquireExternalFD())
 	{
@@ -353,6 +353,8 @@ start_reading(Worker *worker, Call *call, OpenFile *place, FileEntry *entry,
 	EngSource	source = {
 		.fd = fd,
 		.memory = file_memory(entry),
+		.account = entry->made ? worker->backup->account : NULL,
+		.zeros_from = entry->kind == FILE_LOG ? entry->zeros_from : 0,
 		.verify = verify_mode(worker, entry),
 		.first_block = entry->first_block,
 		.tag = (uint32) (entry - worker->backup->attach.entries),
@@ -547,6 +549,20 @@ digest_of_delivered(OpenFile *file, DigestValue *value)
 	return good;
 }
 
+/* A log was read: is it what the log manifest says, if that was read before? */
+static bool
+is_as_noted(Worker *worker, const FileEntry *entry)
+{
+	Backup	   *backup = worker->backup;
+
+	return !backup->logs_listed || backup->account == NULL ||
+		entry < backup->logs.entries ||
+		entry >= backup->logs.entries + backup->logs.count ||
+		logaccount_note(backup->account,
+						(uint32) (entry - backup->logs.entries),
+						(uint64) entry->size, &entry->digest);
+}
+
 /* Read to its end and closed: the receipt that makes a file count. */
 static void
 finish_file(Worker *worker, OpenFile *file, const DigestValue *digest)
@@ -555,6 +571,12 @@ finish_file(Worker *worker, OpenFile *file, const DigestValue *digest)
 
 	entry->digest = *digest;
 	drop_resume(entry);
+	if (!is_as_noted(worker, entry))
+	{
+		fail_entry(worker, entry, file->status_before,
+				   JET_errLogReadVerifyFailure);
+		return;
+	}
 	openfile_count_as_read(worker, entry);
 	if (file->status_before == FILE_READ)
 		add_progress(worker, 0, entry->size - file->size_before, 0);

@@ -26,14 +26,16 @@ static const FileEntry *sort_entries;
 /*
  * Directories first, so that what lies in them has a place; then the largest
  * files, so that streams end together; without pg_control nothing can be
- * started, so it comes when nearly everything is there; the manifest last,
- * because it is a promise about all others.
+ * started, so it comes when nearly everything is there; the manifests last,
+ * because they are promises about all others.
  */
 static int
 rank(const FileEntry *entry)
 {
 	if (entry->kind == FILE_DIRECTORY)
 		return 0;
+	if (entry->made)
+		return 4;
 	if (strcmp(entry->name, "backup_manifest") == 0)
 		return 3;
 	return strcmp(entry->name, "global/pg_control") == 0 ? 2 : 1;
@@ -80,6 +82,8 @@ streamfile_make_queue(Backup *backup, QueueFilter filter)
 	pfree(order);
 	if (backup->queue == NULL)
 		return false;
+	if (backup->logs_listed)
+		eng_queue_set_account(backup->queue, backup->account);
 	callback->func = free_queue;
 	callback->arg = backup->queue;
 	MemoryContextRegisterResetCallback(backup->context, callback);

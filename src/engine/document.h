@@ -21,13 +21,15 @@
 #ifndef ESE_DOCUMENT_H
 #define ESE_DOCUMENT_H
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "buffer.h"
 #include "digest.h"
+
+/* Of Jansson, whose header knows names that the server's know too. */
+typedef struct json_t json_t;
 
 /* Paths in documents are shorter: as long as a server's. */
 #define DOCUMENT_MAX_PATH 1024

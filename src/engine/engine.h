@@ -23,6 +23,7 @@
 #define ESE_ENGINE_H
 
 #include "digest.h"
+#include "logaccount.h"
 #include "ring.h"
 #include "throttle.h"
 
@@ -42,6 +43,10 @@ typedef struct EngSource
 	int			fd;				/* owned by the job from eng_job_open() on; -1
 								 * to read from memory */
 	const char *memory;			/* stays valid until the job is closed */
+	LogAccount *account;		/* makes "memory" before it is first read; or
+								 * NULL */
+	uint32_t	zeros_from;		/* what lies behind is read as zeros; 0:
+								 * nothing */
 	VerifyMode	verify;			/* OFF unless these are relation pages */
 	uint32_t	first_block;	/* block number of the file's first page */
 	uint32_t	tag;			/* copied into findings */

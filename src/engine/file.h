@@ -63,7 +63,15 @@ typedef struct FileEntry
 	bool		bad_pages:1;	/* what failed is its pages' checksums */
 	bool		elsewhere:1;	/* patch file: contents is the path of a file
 								 * that holds them */
-	uint32_t	first_block;	/* relation: block number of the first page */
+	bool		made:1;			/* patch file: the log manifest, which is made
+								 * when it is read (logaccount.h) */
+	union
+	{
+		uint32_t	first_block;	/* relation: block number of its first
+									 * page */
+		uint32_t	zeros_from; /* log: what lies behind is read as zeros; 0:
+								 * nothing */
+	};
 	int64_t		generation;		/* log: its segment number */
 	char	   *contents;		/* patch file: its bytes */
 	FileResume *resume;			/* or NULL */

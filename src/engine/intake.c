@@ -71,7 +71,8 @@ open_file(EngIntake *intake, FileEntry *entry, struct stat *st)
 	int			fd;
 
 	errno = 0;
-	if (entry->kind == FILE_DIRECTORY || file_memory(entry) != NULL)
+	if (entry->kind == FILE_DIRECTORY || entry->made ||
+		file_memory(entry) != NULL)
 		return -1;
 	fd = openat(intake->directory, file_path(entry),
 				O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
@@ -95,6 +96,8 @@ set_source(EngJob *job, EngIntake *intake, FileEntry *entry, int fd,
 {
 	job->source.fd = fd;
 	job->source.memory = file_memory(entry);
+	job->source.account = entry->made ? eng_queue_account(intake->queue) : NULL;
+	job->source.zeros_from = entry->kind == FILE_LOG ? entry->zeros_from : 0;
 	job->source.verify = VERIFY_OFF;
 	if (fd < 0)
 		return;
@@ -102,7 +105,8 @@ set_source(EngJob *job, EngIntake *intake, FileEntry *entry, int fd,
 	entry->modified = st->st_mtime;
 	if (entry->kind == FILE_RELATION && entry->size % ENG_PAGE_SIZE == 0)
 		job->source.verify = intake->verify;
-	job->source.first_block = entry->first_block;
+	if (entry->kind == FILE_RELATION)
+		job->source.first_block = entry->first_block;
 	job->source.tag = intake->index;
 }
 
@@ -264,6 +268,18 @@ is_expected(EngIntake *intake)
 	return true;
 }
 
+/* Is a log what the log manifest says, if that was made before? */
+static bool
+is_as_noted(EngIntake *intake)
+{
+	LogAccount *account = eng_queue_account(intake->queue);
+
+	return account == NULL ||
+		logaccount_note(account, intake->index,
+						(uint64_t) intake->entry->size,
+						&intake->entry->digest);
+}
+
 JobOutcome
 intake_finish(EngJob *job, EngIntake *intake)
 {
@@ -273,6 +289,8 @@ intake_finish(EngJob *job, EngIntake *intake)
 		return job_fail(job, JET_errOutOfMemory, 0, 0, 0);
 	if (!is_expected(intake))
 		return job_fail(job, JET_errReadVerifyFailure, 0, 0, 0);
+	if (!is_as_noted(intake))
+		return job_fail(job, JET_errLogReadVerifyFailure, 0, 0, 0);
 	if (job->source.fd >= 0)
 		close(job->source.fd);
 	job->source.fd = -1;

@@ -105,6 +105,16 @@ job_finish(EngJob *job)
 	return JOB_PARK;
 }
 
+/* So many of these bytes are to be read as they are. */
+static size_t
+wanted_bytes(const EngSource *source, size_t length, uint64_t offset)
+{
+	if (source->zeros_from == 0 || offset + length <= source->zeros_from)
+		return length;
+	return offset < source->zeros_from ?
+		(size_t) (source->zeros_from - offset) : 0;
+}
+
 /*
  * Read exactly 'length' bytes; what the file no longer has is zeros: WAL
  * replay knows about the truncation.
@@ -112,6 +122,7 @@ job_finish(EngJob *job)
 static bool
 read_bytes(const EngSource *source, char *to, size_t length, uint64_t offset)
 {
+	size_t		wanted = wanted_bytes(source, length, offset);
 	size_t		done = 0;
 
 	if (source->fd < 0)
@@ -119,9 +130,9 @@ read_bytes(const EngSource *source, char *to, size_t length, uint64_t offset)
 		memcpy(to, source->memory + offset, length);
 		return true;
 	}
-	while (done < length)
+	while (done < wanted)
 	{
-		ssize_t		n = pread(source->fd, to + done, length - done,
+		ssize_t		n = pread(source->fd, to + done, wanted - done,
 							  (off_t) (offset + done));
 
 		if (n < 0 && errno == EINTR)
@@ -129,12 +140,10 @@ read_bytes(const EngSource *source, char *to, size_t length, uint64_t offset)
 		if (n < 0)
 			return false;
 		if (n == 0)
-		{
-			memset(to + done, 0, length - done);
 			break;
-		}
 		done += (size_t) n;
 	}
+	memset(to + done, 0, length - done);
 	return true;
 }
 
@@ -373,6 +382,35 @@ job_park_until_room(EngJob *job)
 	return JOB_PARK;
 }
 
+/* A LogAccountWait; arg is the job. */
+static bool
+wait_for_turn(void *arg, size_t length)
+{
+	EngJob	   *job = arg;
+	EngShared  *shared = eng_shared(job->engine);
+
+	eng_wait_until(job->engine, throttle_reserve(&shared->throttle, length));
+	hold_point(&shared->hold);
+	return !job_is_unwanted(job, shared);
+}
+
+/* The source is a log manifest: have it made. */
+static JobOutcome
+make_source(EngJob *job)
+{
+	int			error;
+
+	job->source.memory = logaccount_make(job->source.account, wait_for_turn,
+										 job, &error);
+	if (job->source.memory != NULL)
+		return JOB_MORE;
+	if (error == ECANCELED)
+		return JOB_PARK;
+	return job_fail(job, error == ENOMEM ? JET_errOutOfMemory :
+					error == EIO ? JET_errLogReadVerifyFailure :
+					JET_errMissingFileToBackup, error, 0, 0);
+}
+
 /* Read the next frame, when the rate limit allows. */
 JobOutcome
 job_load(EngJob *job, EngShared *shared, char *frame, size_t length,
@@ -381,6 +419,9 @@ job_load(EngJob *job, EngShared *shared, char *frame, size_t length,
 	eng_wait_until(job->engine, throttle_reserve(&shared->throttle, length));
 	hold_point(&shared->hold);
 	if (job_is_unwanted(job, shared))
+		return JOB_PARK;
+	if (job->source.account != NULL && job->source.memory == NULL &&
+		make_source(job) != JOB_MORE)
 		return JOB_PARK;
 	if (!read_bytes(&job->source, frame, length, offset))
 		return job_fail(job, JET_errDiskIO, errno, 0, offset);

@@ -130,6 +130,9 @@ extern JobOutcome job_verify(EngJob *job, EngShared *shared, char *pages,
 extern void eng_notify(Engine *engine);
 extern bool eng_add_finding(Engine *engine, uint32_t tag, uint32_t block);
 
+/* What its threads share. */
+extern EngShared *eng_shared(Engine *engine);
+
 /* No other job waits for a thread. */
 extern bool eng_has_nothing_else(Engine *engine);
 

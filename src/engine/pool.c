@@ -474,6 +474,12 @@ eng_wait_until(Engine *engine, uint64_t until)
 	pthread_mutex_unlock(&engine->mutex);
 }
 
+EngShared *
+eng_shared(Engine *engine)
+{
+	return &engine->shared;
+}
+
 Flusher *
 eng_flusher(Engine *engine)
 {
@@ -594,6 +600,7 @@ eng_job_close(EngJob *job)
 		close(job->source.fd);
 	job->source.fd = -1;
 	job->source.memory = NULL;
+	job->source.account = NULL;
 	job->task = NULL;
 	return had_fd;
 }

@@ -16,6 +16,7 @@ struct EngQueue
 	pthread_mutex_t mutex;		/* protects 'next' and 'order' */
 	FileEntry  *entries;
 	uint32_t   *rank;			/* by index: its place in the order */
+	LogAccount *account;
 	uint32_t	count;
 	uint32_t	next;			/* order[next..] is waiting, by rank */
 	uint32_t	order[];
@@ -51,6 +52,7 @@ eng_queue_new(FileEntry *entries, const uint32_t *order, uint32_t count)
 	}
 	pthread_mutex_init(&queue->mutex, NULL);
 	queue->entries = entries;
+	queue->account = NULL;
 	queue->count = count;
 	queue->next = 0;
 	memcpy(queue->order, order, count * sizeof(uint32_t));
@@ -63,6 +65,18 @@ eng_queue_free(EngQueue *queue)
 	pthread_mutex_destroy(&queue->mutex);
 	free(queue->rank);
 	free(queue);
+}
+
+void
+eng_queue_set_account(EngQueue *queue, LogAccount *account)
+{
+	queue->account = account;
+}
+
+LogAccount *
+eng_queue_account(const EngQueue *queue)
+{
+	return queue->account;
 }
 
 FileEntry *

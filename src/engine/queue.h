@@ -11,7 +11,7 @@
 #ifndef ESE_QUEUE_H
 #define ESE_QUEUE_H
 
-#include "file.h"
+#include "logaccount.h"
 
 typedef struct EngQueue EngQueue;
 
@@ -22,6 +22,13 @@ typedef struct EngQueue EngQueue;
 extern EngQueue *eng_queue_new(FileEntry *entries, const uint32_t *order,
 							   uint32_t count);
 extern void eng_queue_free(EngQueue *queue);
+
+/*
+ * The account of the files in it, when they are logs; NULL otherwise.  To be
+ * set before anybody takes one.
+ */
+extern void eng_queue_set_account(EngQueue *queue, LogAccount *account);
+extern LogAccount *eng_queue_account(const EngQueue *queue);
 
 /* The entry of an index. */
 extern FileEntry *eng_queue_entry(EngQueue *queue, uint32_t index);

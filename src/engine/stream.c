@@ -49,7 +49,8 @@ eng_stream_new_file(EngQueue *queue, VerifyMode verify, const Compression *how,
 	sink_init(&stream->sink, target);
 	snprintf(stream->name, sizeof(stream->name), "%s", name);
 	stream->frame = malloc(ENG_FRAME_SIZE);
-	if (stream->frame != NULL)
+	/* its members have better digests, if any; this is for what is between */
+	if (stream->frame != NULL && digest_init(&stream->digest, DIGEST_CRC32C))
 		return stream;
 	eng_stream_free(stream);
 	return NULL;
@@ -70,6 +71,14 @@ static bool
 is_to_file(const EngStream *stream)
 {
 	return stream->frame != NULL;
+}
+
+bool
+eng_stream_file(const EngStream *stream, uint64_t *size, DigestValue *digest)
+{
+	*size = stream->bytes;
+	return is_to_file(stream) && stream->intake.member_count > 0 &&
+		digest_value(&stream->digest, NULL, digest);
 }
 
 /* Without compression the end of a member is known as soon as it is made. */
@@ -247,6 +256,8 @@ publish(EngJob *job, EngShared *shared, EngStream *stream, char *frame,
 			outcome = sink_open(job, shared, &stream->sink, stream->name);
 		if (outcome == JOB_MORE)
 			outcome = sink_write(job, shared, &stream->sink, frame, length);
+		if (outcome == JOB_MORE)
+			(void) digest_update(&stream->digest, frame, length);
 		if (outcome != JOB_MORE)
 			return outcome;
 	}

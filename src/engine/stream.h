@@ -47,6 +47,7 @@ typedef struct EngStream
 	/* output */
 	uint64_t	bytes;			/* in finished frames */
 	char	   *frame;			/* to a file: where frames are filled */
+	Digest		digest;			/* to a file: of its bytes */
 	EngSink		sink;
 	char		name[64];		/* of the file */
 } EngStream;
@@ -64,6 +65,13 @@ extern EngStream *eng_stream_new_file(EngQueue *queue, VerifyMode verify,
 									  const EngTarget *target,
 									  const char *name);
 extern void eng_stream_free(EngStream *stream);
+
+/*
+ * To a file, and finished: how long it is, and a digest of its bytes.  False
+ * when none was made.
+ */
+extern bool eng_stream_file(const EngStream *stream, uint64_t *size,
+							DigestValue *digest);
 
 /* Bind a job to a ring and a stream, like eng_job_open(). */
 extern bool eng_job_open_stream(EngJob *job, EngRing *ring,

@@ -160,7 +160,7 @@ sub extract
 {
 	my ($from, $directory) = @_;
 	mkdir($directory, 0700);
-	for my $archive (glob("'$from/*'"))
+	for my $archive (glob("'$from'/*.tar*"))
 	{
 		my $unpack = $archive =~ /\.lz4$/ ? 'lz4 -dcq' : $archive =~ /\.zst$/ ? 'zstd -dcq' : 'cat';
 		system("$unpack '$archive' | tar -C '$directory' -xf -") == 0 or die "could not extract $archive\n";

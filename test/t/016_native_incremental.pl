@@ -128,7 +128,7 @@ for my $more (8, 9)
 }
 is(scalar(() = glob("$work/tar/logs*.tar.zst")), 3, 'an archive of logs for each backup');
 mkdir("$work/extracted", 0700);
-system_or_bail('sh', '-c', "for a in $work/tar/*; do tar -C $work/extracted --zstd -xf \$a || exit 1; done");
+system_or_bail('sh', '-c', "for a in $work/tar/*.tar*; do tar -C $work/extracted --zstd -xf \$a || exit 1; done");
 restores_to("$work/extracted", '9|9', 'tar, zstd: extracted with tar alone');
 
 # ---- a chain whose full backup was read over SQL has no directory
