@@ -128,7 +128,7 @@ SAN ?=
 SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
 
 .PHONY: setup demo test test-built check-unit check-boundary check-regress \
-	check-isolation check-tap bench indent indent-check
+	check-platform check-isolation check-tap bench indent indent-check
 
 setup:
 	@dev/setup.sh
@@ -145,7 +145,7 @@ test: setup
 	$(SUDO) $(MAKE) --no-print-directory install >/dev/null
 	$(MAKE) --no-print-directory test-built
 
-test-built: check-unit check-boundary
+test-built: check-unit check-boundary check-platform
 	dev/unprivileged.sh $(MAKE) --no-print-directory check-regress check-isolation check-tap
 
 # ---- unit tests: the engine alone; SAN=thread or SAN=address,undefined
@@ -176,6 +176,11 @@ check-boundary: all
 	@! grep -nE '#include *[<"](postgres|c\.h|utils/|storage/)' src/engine/*.[ch]
 	@nm -u $(ENGINE_OBJS) | grep -E ' U (pg_|palloc|pfree|err(start|finish|msg)|elog|LWLock|SetLatch|MemoryContext|Process)' \
 		&& { echo 'check-boundary: the engine refers to PostgreSQL' >&2; exit 1; } || true
+
+# ---- pages of 8192 bytes, little-endian: anything else is a build error
+
+check-platform:
+	@test/platform.sh
 
 # ---- tests with a server; each starts its own
 

@@ -20,8 +20,14 @@
 #include "storage/proc.h"
 #include "utils/wait_event.h"
 
+#include "engine/page.h"
+
 #if PG_VERSION_NUM < 150000
 #error "ese needs PostgreSQL 15 or later"
+#endif
+
+#if BLCKSZ != ENG_PAGE_SIZE
+#error "ese needs a server that was built with pages of 8192 bytes (--with-blocksize=8)"
 #endif
 
 /* The version of the backup manifest that this server's tools read. */

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "access/xlog.h"
 #include "common/string.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -137,7 +138,9 @@ bool
 private_make_home(PrivateServer *server, int32 instance_id)
 {
 	server->instance_id = instance_id;
-	strlcpy(server->home, HOME_PREFIX "XXXXXX", sizeof(server->home));
+	/* the name tells whose it is, among the servers of a machine */
+	snprintf(server->home, sizeof(server->home), HOME_PREFIX "%llu.XXXXXX",
+			 (unsigned long long) GetSystemIdentifier());
 	if (mkdtemp(server->home) == NULL)
 	{
 		server->home[0] = '\0';

@@ -17,6 +17,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Pages, and whatever else is read from the cluster, are in host order. */
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "ese needs a little-endian machine"
+#endif
+
+/* The server's, as compat.h makes sure. */
 #define ENG_PAGE_SIZE 8192
 
 /* What page_verify() found. */

@@ -118,7 +118,8 @@ sub untar_command
 	my ($dbh, $instance, $directory) = @_;
 	my $compression = value($dbh, "SELECT ese_get_system_parameter(?, 'backup_compression')", $instance);
 	my $untar = "tar -C '$directory' -xf -";
-	return $compression =~ /^lz4/ ? "lz4 -dcq | $untar" : $compression =~ /^zstd/ ? "zstd -dcq | $untar" : $untar;
+	my $unpack = $compression =~ /^lz4/ ? "lz4 -dcq | $untar" : $compression =~ /^zstd/ ? "zstd -dcq | $untar" : $untar;
+	return ('bash', '-o', 'pipefail', '-c', $unpack);
 }
 
 # Read one stream into $directory.

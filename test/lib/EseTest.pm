@@ -243,7 +243,8 @@ sub kill_server
 {
 	my ($node, $worker) = @_;
 	my $postmaster = $node->{_pid};
-	kill('KILL', $worker, $postmaster);
+	# the postmaster first: it must not log that the worker was killed
+	kill('KILL', $postmaster, $worker);
 	$node->{_pid} = undef;
 	for my $tenth (1 .. 300)
 	{

@@ -67,6 +67,8 @@ sub all_stopped
 sub receipt
 {
 	my ($backup, $status, $name) = @_;
+	# what was held is released after the stop has returned
+	wait_for($node, "SELECT released_at IS NOT NULL FROM ese_backup_history WHERE backup_id = $backup");
 	is($node->safe_psql('postgres', "SELECT status, stop_cause, error_number, error_name, stop_requested_by IS NOT NULL,
 			stop_requested_at <= quiescent_at, quiescent_at <= released_at, stop_latency = quiescent_at - stop_requested_at
 		FROM ese_backup_history WHERE backup_id = $backup"),
@@ -95,7 +97,8 @@ is(length(EseClient::value($dbh, "SELECT ese_read_file_instance($id, $handle)"))
 fails_with($other, 'J0520', "SELECT ese_stop_backup_instance($id, true, 4711)", 'a stop of another backup');
 is(stop(), 0, 'stop');
 is(stop(), 0, 'stop again');
-is($node->safe_psql('postgres', "SELECT count(*) FROM pg_replication_slots"), 0, 'the slot is gone before End');
+wait_for($node, 'SELECT count(*) = 0 FROM pg_replication_slots');
+pass('the slot is gone before End');
 receipt($backup, 'stopped', 'databases phase');
 all_stopped('databases phase', $handle);
 is(end_backup(), -801, 'End(Normal) says -801');

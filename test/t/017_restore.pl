@@ -13,6 +13,8 @@ use Test::More;
 use Time::HiRes qw(usleep);
 
 my $node = new_node('main', conf => "autovacuum = off\nmax_wal_size = 64MB\nwal_keep_size = 0\nmax_prepared_transactions = 7\n");
+# of this server, whatever others do on the machine
+my $homes = '/tmp/ese_restore.' . $node->safe_psql('postgres', 'SELECT system_identifier FROM pg_control_system()') . '.*';
 my $work = PostgreSQL::Test::Utils::tempdir();
 mkdir("$work/space");
 $node->safe_psql('postgres', "CREATE TABLESPACE space LOCATION '$work/space'");
@@ -59,7 +61,7 @@ sub refuses
 	$arguments = $arguments ? ", $arguments" : '';
 	my $message = fails_with($dbh, $state, "SELECT ese_restore_instance($id, '$source', '$target'$arguments)", $name);
 	like($message, $like, "$name: with a reason");
-	is(join(' ', glob("$target* /tmp/ese_restore.*")), '', "$name: nothing is left");
+	is(join(' ', glob("$target* $homes")), '', "$name: nothing is left");
 	return;
 }
 
@@ -142,7 +144,7 @@ my $rows = "SELECT string_agg(DISTINCT kind || ' ' || coalesce(verified_depth, '
 is($node->safe_psql('postgres', $rows), 'full manifest true, incremental manifest true', 'the rows of the backup say so');
 is(error_of($dbh, "SELECT ese_verify_backup($id, '$work/full', 'restore')"), '00000', 'verified by a restore') or diag($dbh->errstr);
 is($node->safe_psql('postgres', $rows), 'full restore true, incremental restore true', 'the rows say that as well');
-is(join(' ', glob("$work/*.ese_verify* /tmp/ese_restore.*")), '', 'nothing is left');
+is(join(' ', glob("$work/*.ese_verify* $homes")), '', 'nothing is left');
 fails_with($dbh, 'J1003', "SELECT ese_verify_backup($id, '$work/full', 'deep')", 'an unknown depth');
 
 # ---- what is damaged, missing or strange
@@ -229,7 +231,7 @@ set_test_points($node, '');
 waitpid($stopper, 0);
 fails_with($dbh, 'J0801', "CALL ese_wait_backup($id)", 'stopped while it is recovered');
 is(last_row($node, 'kind, status, stop_cause, error_number'), 'restore|aborted by server|user|-801', 'the history says so');
-is(join(' ', glob("$target* /tmp/ese_restore.*")), '', 'nothing is left');
+is(join(' ', glob("$target* $homes")), '', 'nothing is left');
 is(scalar(grep { (readlink($_) // '') =~ /^\Q$target\E/ } glob('/proc/[0-9]*/cwd')), 0, 'no process either');
 
 my $left = 0;
@@ -254,7 +256,7 @@ for my $round (1 .. 25)
 	{
 		system('rm', '-rf', glob("$target*"));
 	}
-	$left++ for glob("$target* $work/*.ese_verify* /tmp/ese_restore.*");
+	$left++ for glob("$target* $work/*.ese_verify* $homes");
 }
 is($left, 0, '25 stops at random moments leave nothing: ' . join(', ', map { "$_ $status{$_}" } sort keys %status));
 nothing_held($node, 'stops');
@@ -286,7 +288,7 @@ for my $point (qw(restore.files restore.sync restore.recovery restore.shutdown))
 	isnt(error_of($dbh, "SELECT ese_restore_instance($id, '$work/full', '$target')"), '00000', "$point: an error");
 	set_test_points($node, '');
 	wait_for($node, "SELECT state = 'running' FROM ese_instance WHERE instance_id = $id");
-	is(join(' ', glob("$target* /tmp/ese_restore.*")), '', "$point: nothing is left");
+	is(join(' ', glob("$target* $homes")), '', "$point: nothing is left");
 }
 nothing_held($node, 'errors');
 
