@@ -62,7 +62,9 @@ OBJS = \
 	src/guard.o \
 	src/handlenumber.o \
 	src/history.o \
+	src/identity.o \
 	src/instance.o \
+	src/launcher.o \
 	src/logfacts.o \
 	src/loglist.o \
 	src/message.o \
@@ -74,6 +76,7 @@ OBJS = \
 	src/privilege.o \
 	src/reader.o \
 	src/receipt.o \
+	src/recordlock.o \
 	src/refuse.o \
 	src/registry.o \
 	src/report.o \

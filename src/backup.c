@@ -19,6 +19,7 @@
 #include "atomic.h"
 #include "backup.h"
 #include "chain.h"
+#include "clock.h"
 #include "engine/jet.h"
 #include "frame.h"
 #include "logfacts.h"
@@ -32,16 +33,32 @@
 /* How long a stop waits for threads that are inside a system call. */
 #define ENGINE_STOP_MS 1000
 
-/* Make the row as it is now durable; sessions may be adding a stop to it. */
-void
-backup_record_row(EseInstance *instance)
+static void
+copy_row(EseInstance *instance, HistoryRow *row)
+{
+	LWLockAcquire(instance_lock(instance), LW_SHARED);
+	*row = instance->backup.row;
+	LWLockRelease(instance_lock(instance));
+}
+
+bool
+backup_record_row(EseInstance *instance, FileProblem *problem)
 {
 	HistoryRow	row;
 
-	LWLockAcquire(instance_lock(instance), LW_SHARED);
-	row = instance->backup.row;
-	LWLockRelease(instance_lock(instance));
-	history_write(&row, instance->params.history_limit);
+	copy_row(instance, &row);
+	return history_record(instance, &row, problem);
+}
+
+void
+backup_record_or_keep(EseInstance *instance)
+{
+	HistoryRow	row;
+	FileProblem problem;
+
+	copy_row(instance, &row);
+	if (!history_record(instance, &row, &problem))
+		history_keep(instance, &row, &problem);
 }
 
 /* J0505: which backup is in the way. */
@@ -376,14 +393,15 @@ backup_end(Worker *worker, Call *call)
 		answer_warning(&call->answer, 0,
 					   "the backup counts as a copy, because no replication slot is free for incremental backups to follow");
 	backup = worker->backup->id;
-	backup_finish(worker, backup_outcome_of(error), error, reason);
+	error = backup_finish(worker, backup_outcome_of(error), error, reason);
 	call->answer.backup = backup;
 	call->answer.result = normal ? error : JET_errSuccess;
 	if (call->answer.result < 0)
 	{
 		answer_warning(&call->answer, error,
 					   "backup %lld of instance \"%s\" is not usable: %s",
-					   (long long) backup, worker->instance->name, reason);
+					   (long long) backup, worker->instance->name,
+					   worker->instance->backup.row.reason);
 		if (worker->unread.count > 0)
 			answer_hint(&call->answer, "ese_unread_files(%d, %lld) lists the files, until the next backup ends.",
 						worker->instance->id, (long long) backup);
@@ -404,7 +422,7 @@ release_after_stop(Worker *worker)
 	instance->backup.row.released_at = GetCurrentTimestamp();
 	row = instance->backup.row;
 	LWLockRelease(instance_lock(instance));
-	backup_record_row(instance);
+	backup_record_or_keep(instance);
 	ereport(LOG,
 			(errmsg("%s %lld of instance \"%s\" stopped by %s: %s",
 					history_noun(row.kind), (long long) row.backup_id, instance->name,
@@ -440,12 +458,11 @@ backup_pursue_stop(Worker *worker)
 		eng_stop(worker->engine);
 		restore_interrupt(worker);
 		backup->engine_stopped = true;
-		backup->engine_stopped_at = GetCurrentTimestamp();
+		backup->engine_stopped_at = clock_us();
 	}
 	/* a thread in a system call will only park when it comes back */
 	if (eng_running(worker->engine) > 0 &&
-		!TimestampDifferenceExceeds(backup->engine_stopped_at,
-									GetCurrentTimestamp(), ENGINE_STOP_MS))
+		clock_us() - backup->engine_stopped_at < ENGINE_STOP_MS * 1000)
 		return;
 	set_quiescent(worker);
 	testpoint("stop.quiescent");
@@ -458,7 +475,7 @@ backup_pursue_stop(Worker *worker)
 		char		reason[ESE_MESSAGE_LENGTH];
 		int			error = backup_judge(worker, reason, sizeof(reason));
 
-		backup_finish(worker, backup_outcome_of(error), error, reason);
+		(void) backup_finish(worker, backup_outcome_of(error), error, reason);
 	}
 }
 
@@ -495,6 +512,8 @@ backup_complete_row(Worker *worker, BackupOutcome outcome, int error,
 	TimestampTz now = GetCurrentTimestamp();
 
 	LWLockAcquire(instance_lock(instance), LW_EXCLUSIVE);
+	status->ending = true;
+	status->quiescent = true;
 	row->status = outcome;
 	row->error_number = error;
 	strlcpy(row->reason, reason, sizeof(row->reason));
@@ -506,6 +525,8 @@ backup_complete_row(Worker *worker, BackupOutcome outcome, int error,
 	row->files = status->files_done;
 	row->bytes = status->bytes_closed;
 	LWLockRelease(instance_lock(instance));
+	/* a stop waits for no disk */
+	ConditionVariableBroadcast(&instance->changed);
 }
 
 void
@@ -541,7 +562,32 @@ backup_publish_end(EseInstance *instance, uint64 lost_word)
 	ConditionVariableBroadcast(&instance->changed);
 }
 
-void
+/*
+ * The row is final: put it on record.  A backup of which nobody would know
+ * after the next crash is not good.
+ */
+static int
+record_end(Worker *worker, int error)
+{
+	EseInstance *instance = worker->instance;
+	HistoryRow *row = &instance->backup.row;
+	FileProblem problem;
+	char		reason[ESE_MESSAGE_LENGTH];
+
+	if (backup_record_row(instance, &problem))
+		return error;
+	if (error == JET_errSuccess && row->kind <= KIND_DIFFERENTIAL)
+	{
+		error = statefile_jet_error(&problem);
+		snprintf(reason, sizeof(reason), "its end could not be recorded: %s",
+				 problem.message);
+		backup_complete_row(worker, OUTCOME_FAILED, error, reason);
+	}
+	history_keep(instance, row, &problem);
+	return error;
+}
+
+int
 backup_finish(Worker *worker, BackupOutcome outcome, int error,
 			  const char *reason)
 {
@@ -559,9 +605,10 @@ backup_finish(Worker *worker, BackupOutcome outcome, int error,
 				  backup->restore == NULL));
 	(void) unlink(statefile_manifest_path(instance->id));
 	backup_complete_row(worker, outcome, error, reason);
-	backup_record_row(instance);
+	error = record_end(worker, error);
 	backup->recorded = true;
 	final = *row;
+	outcome = (BackupOutcome) final.status;
 	testpoint("end.recorded");
 
 	/* WAL that the next backup needs is never without a slot */
@@ -581,4 +628,5 @@ backup_finish(Worker *worker, BackupOutcome outcome, int error,
 	worker->backup = NULL;
 	forget_context(worker, backup->context);
 	worker_show_activity(worker);
+	return error;
 }

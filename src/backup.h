@@ -79,12 +79,12 @@ typedef struct Backup
 	int			failed_files;
 	int			first_failure;	/* JetErr of the first file that failed */
 	bool		engine_stopped; /* a stop was passed on to the threads */
-	TimestampTz engine_stopped_at;
+	int64		engine_stopped_at;	/* clock_us() */
 	bool		released;		/* the aftermath of a stop is done */
 	bool		recorded;		/* its final row is durable */
 	int64		rate_samples[RATE_SECONDS + 1]; /* bytes done, by second */
 	int			rate_count;
-	TimestampTz rate_sampled_at;
+	int64		rate_sampled_at;	/* clock_us() */
 } Backup;
 
 /* The worker's side of a handle. */
@@ -133,10 +133,14 @@ typedef struct Worker
 	int64		unread_backup;	/* its id, or 0 */
 	Target		target;			/* of the native backup that is open */
 	BackupIndex *index;			/* of its directory, malloc'd, or NULL */
-	TimestampTz guarded_at;		/* when WAL was looked at last */
+	int64		guarded_at;		/* clock_us() when WAL was looked at last */
+	bool		rows_open;		/* the history has rows of before that could
+								 * not be closed yet */
 	MemoryContext limbo;		/* what threads in system calls may still look
 								 * at when these return */
 	bool		leaving;		/* ese_term() was granted */
+	bool		has_last_row;	/* of the backup that ends with the worker */
+	HistoryRow	last_row;
 } Worker;
 
 /* begin.c */
@@ -145,9 +149,11 @@ extern void backup_begin(Worker *worker, Call *call);
 /* Begin's checks of server and options; true when it was refused. */
 extern bool backup_refuse_begin(Worker *worker, Call *call);
 
-/* A backup, or a job like it, is open from now on, and can be stopped. */
-extern void backup_open(Worker *worker, const Request *request,
-						BackupKind kind);
+/*
+ * A backup, or a job like it, is open from now on, and can be stopped.  False
+ * and the answer when it cannot be recorded: then it is not.
+ */
+extern bool backup_open(Worker *worker, Call *call, BackupKind kind);
 
 /* What follows the checks; false when it was stopped or abandoned. */
 extern bool backup_start(Worker *worker, Call *call);
@@ -165,20 +171,23 @@ extern void backup_pursue_stop(Worker *worker);
 
 /*
  * End the backup: release everything and write the final row.  "error" is 0
- * for a good one.
+ * for a good one.  Returns it, or why a good backup is not one after all: its
+ * end could not be recorded.
  */
-extern void backup_finish(Worker *worker, BackupOutcome outcome, int error,
+extern int	backup_finish(Worker *worker, BackupOutcome outcome, int error,
 						  const char *reason);
 
 /* guard.c: once a second or so: guards, the idle timeout, the rate. */
 extern void backup_tick(Worker *worker);
 
 /*
- * guard.c: what is left of a backup whose worker is on its way out, before
- * and after core has left backup mode.
+ * guard.c: what is left of a backup whose worker is on its way out: before
+ * core has left backup mode; after that, in memory; and, when nobody waits for
+ * this process any more, on disk.
  */
 extern void backup_die_early(Worker *worker);
 extern void backup_die_late(Worker *worker);
+extern void backup_die_last(Worker *worker);
 
 /* Parts of backup_finish(), for a worker that is on its way out. */
 extern void backup_complete_row(Worker *worker, BackupOutcome outcome,
@@ -186,8 +195,14 @@ extern void backup_complete_row(Worker *worker, BackupOutcome outcome,
 extern void backup_log_outcome(const HistoryRow *row);
 extern void backup_publish_end(EseInstance *instance, uint64 lost_word);
 
-/* Make the row as it is now durable; sessions may be adding a stop to it. */
-extern void backup_record_row(EseInstance *instance);
+/*
+ * Make the row as it is now durable; sessions may be adding a stop to it.
+ * False when that is not possible now.
+ */
+extern bool backup_record_row(EseInstance *instance, FileProblem *problem);
+
+/* The same; one that cannot be recorded is kept until it can be. */
+extern void backup_record_or_keep(EseInstance *instance);
 
 extern void backup_drop_slot(Backup *backup);
 

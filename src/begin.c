@@ -13,6 +13,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "atomic.h"
 #include "backup.h"
 #include "chain.h"
 #include "engine/jet.h"
@@ -54,9 +55,7 @@ refuse_incremental(EseInstance *instance, Answer *answer)
 	else if (chain.state == CHAIN_BROKEN)
 	{
 		error = JET_errMissingFileToBackup;
-		answer_detail(answer, "WAL since backup %lld is gone: replication slot \"%s\" %s.",
-					  (long long) chain.backup_id, chain_slot_name(instance),
-					  chain.has_slot ? "was invalidated" : "does not exist");
+		answer_detail(answer, "%s", chain_describe_break(instance, &chain));
 		answer_hint(answer, "Take a full backup.");
 	}
 	else if (chain.active_pid != 0)
@@ -128,7 +127,7 @@ publish_start(Worker *worker, const Request *request, BackupKind kind)
 			sizeof(row->application_name));
 	row->started_at = GetCurrentTimestamp();
 	status->phase_started_at = row->started_at;
-	status->quiescent = false;
+	status->quiescent = status->ending = false;
 	status->stop_error = 0;
 	status->files_total = status->files_done = 0;
 	status->files_in_streams = status->files_waiting = 0;
@@ -138,12 +137,12 @@ publish_start(Worker *worker, const Request *request, BackupKind kind)
 	pg_atomic_write_u64(&instance->stop_word,
 						(uint64) worker->backup->id << STOP_WORD_BITS);
 	LWLockRelease(instance_lock(instance));
-	pg_atomic_write_u64(&instance->last_activity, row->started_at);
+	shared_note_activity(instance);
 }
 
-/* Make the worker's own record of a new backup. */
+/* Make the worker's own record of a new backup, whose id is durable. */
 static void
-create_backup(Worker *worker, bool incremental)
+create_backup(Worker *worker, int64 id, bool incremental)
 {
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext,
 												  "ese backup",
@@ -151,7 +150,7 @@ create_backup(Worker *worker, bool incremental)
 	Backup	   *backup = MemoryContextAllocZero(context, sizeof(Backup));
 
 	backup->context = context;
-	backup->id = registry_next_backup_id();
+	backup->id = id;
 	backup->on_standby = RecoveryInProgress();
 	backup->incremental = incremental;
 	snprintf(backup->slot_name, sizeof(backup->slot_name), "esebk_%lld",
@@ -246,16 +245,16 @@ undo_begin(Worker *worker, Call *call)
 					 "the backup of instance \"%s\" was stopped before it had begun",
 					 instance->name);
 		answer_detail(&call->answer, "No backup is open.");
-		backup_finish(worker, OUTCOME_ABORTED_BY_SERVER,
-					  instance->backup.stop_error, "stopped while starting");
+		(void) backup_finish(worker, OUTCOME_ABORTED_BY_SERVER,
+							 instance->backup.stop_error, "stopped while starting");
 	}
 	else
 	{
 		/* nobody waits for this answer */
 		answer_error(&call->answer, errBackupAbortByCaller, "cancelled");
-		backup_finish(worker, OUTCOME_ABORTED_BY_CALLER,
-					  errBackupAbortByCaller,
-					  "the session that began the backup left before it had begun");
+		(void) backup_finish(worker, OUTCOME_ABORTED_BY_CALLER,
+							 errBackupAbortByCaller,
+							 "the session that began the backup left before it had begun");
 	}
 }
 
@@ -329,14 +328,41 @@ publish_begun(Worker *worker)
 					   LSN_FORMAT_ARGS(backup->mode.start_lsn))));
 }
 
-void
-backup_open(Worker *worker, const Request *request, BackupKind kind)
+/* Nobody would know of the backup after a crash: it does not begin. */
+static bool
+answer_unrecorded(Worker *worker, Call *call, const FileProblem *problem)
 {
+	answer_error(&call->answer, statefile_jet_error(problem),
+				 "a backup of instance \"%s\" cannot be recorded",
+				 worker->instance->name);
+	answer_detail(&call->answer, "%c%s.",
+				  pg_toupper((unsigned char) problem->message[0]),
+				  problem->message + 1);
+	return false;
+}
+
+bool
+backup_open(Worker *worker, Call *call, BackupKind kind)
+{
+	FileProblem problem;
+	int64		id;
+
 	worker_prepare_engine(worker);
-	create_backup(worker, kind == KIND_INCREMENTAL);
-	publish_start(worker, request, kind);
+	id = registry_next_backup_id(&problem);
+	if (id == 0)
+	{
+		target_remove(&worker->target);
+		atomic_unlock();
+		return answer_unrecorded(worker, call, &problem);
+	}
+	create_backup(worker, id, kind == KIND_INCREMENTAL);
+	publish_start(worker, &call->request, kind);
 	worker_show_activity(worker);
-	backup_record_row(worker->instance);
+	if (backup_record_row(worker->instance, &problem))
+		return true;
+	(void) backup_finish(worker, OUTCOME_FAILED,
+						 statefile_jet_error(&problem), problem.message);
+	return answer_unrecorded(worker, call, &problem);
 }
 
 bool
@@ -344,9 +370,10 @@ backup_start(Worker *worker, Call *call)
 {
 	EseInstance *instance = worker->instance;
 
-	backup_open(worker, &call->request,
-				(call->request.grbit & JET_bitBackupIncremental) != 0 ?
-				KIND_INCREMENTAL : KIND_FULL);
+	if (!backup_open(worker, call,
+					 (call->request.grbit & JET_bitBackupIncremental) != 0 ?
+					 KIND_INCREMENTAL : KIND_FULL))
+		return false;
 	if (!try_start(worker, call))
 	{
 		undo_begin(worker, call);

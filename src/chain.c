@@ -122,14 +122,13 @@ look_at_history(const EseInstance *instance, Chain *chain)
 	HistoryRow *rows;
 	int			count;
 
-	LWLockAcquire(registry_lock(), LW_SHARED);
 	rows = history_read(instance->id, &count);
-	LWLockRelease(registry_lock());
 	for (int i = count - 1; i >= 0 && chain->backup_id == 0; i--)
 	{
 		if (!history_is_chain_base(&rows[i]))
 			continue;
 		chain->backup_id = rows[i].backup_id;
+		chain->copied = rows[i].backup_id < instance->chain_floor;
 		strlcpy(chain->location, rows[i].location, sizeof(chain->location));
 		chain->elsewhere_id = find_elsewhere(&rows[i], &rows[count]);
 		chain->newest = find_newest(&rows[i], &rows[count]);
@@ -149,7 +148,7 @@ chain_look(const EseInstance *instance, Chain *chain)
 	chain->has_slot = look_at_slot(instance, chain, &lost);
 	if (chain->backup_id == 0)
 		chain->state = CHAIN_NONE;
-	else if (!chain->has_slot || lost || chain->restart_lsn == InvalidXLogRecPtr)
+	else if (chain->copied || !chain->has_slot || lost || chain->restart_lsn == InvalidXLogRecPtr)
 		chain->state = CHAIN_BROKEN;
 	else
 		chain->state = CHAIN_OK;
@@ -162,9 +161,7 @@ chain_unfinished(const EseInstance *instance, int *count)
 	HistoryRow *rows;
 	int			row_count;
 
-	LWLockAcquire(registry_lock(), LW_SHARED);
 	rows = history_read(instance->id, &row_count);
-	LWLockRelease(registry_lock());
 	unfinished = palloc(sizeof(LogFollows) * (row_count + 1));
 	*count = 0;
 	for (int i = 0; i < row_count; i++)
@@ -240,13 +237,58 @@ chain_advance(const EseInstance *instance, XLogRecPtr to)
 	ReplicationSlotRelease();
 }
 
+char *
+chain_own_slot(const EseInstance *instance)
+{
+	ReplicationSlot *slot = SearchNamedReplicationSlot(chain_slot_name(instance),
+													   true);
+	Chain		chain = {0};
+
+	if (slot == NULL || !SlotIsPhysical(slot))
+		return NULL;
+	look_at_history(instance, &chain);
+	return chain.backup_id != 0 ? chain_slot_name(instance) : NULL;
+}
+
+void
+chain_refuse_active(const char *name)
+{
+	ReplicationSlot *slot;
+	int			pid = 0;
+
+	LWLockAcquire(ReplicationSlotControlLock, LW_SHARED);
+	slot = SearchNamedReplicationSlot(name, false);
+	if (slot != NULL)
+	{
+		SpinLockAcquire(&slot->mutex);
+		pid = (int) slot->active_pid;
+		SpinLockRelease(&slot->mutex);
+	}
+	LWLockRelease(ReplicationSlotControlLock);
+	if (pid != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("replication slot \"%s\" is active for PID %d", name, pid)));
+}
+
+char *
+chain_describe_break(const EseInstance *instance, const Chain *chain)
+{
+	if (chain->copied)
+		return psprintf("Backup %lld is that of the data directory of which this one is a copy.",
+						(long long) chain->backup_id);
+	return psprintf("WAL since backup %lld is gone: replication slot \"%s\" %s.",
+					(long long) chain->backup_id, chain_slot_name(instance),
+					chain->has_slot ? "was invalidated" : "does not exist");
+}
+
 void
 chain_drop(const EseInstance *instance)
 {
-	char	   *name = chain_slot_name(instance);
+	char	   *name = chain_own_slot(instance);
 	char	   *held = NULL;
 
-	if (SearchNamedReplicationSlot(name, true) == NULL)
+	if (name == NULL)
 		return;
 	/* a process holds one slot at a time; a temporary one stays its own */
 	if (MyReplicationSlot != NULL)

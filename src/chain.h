@@ -22,12 +22,15 @@ typedef enum ChainState
 {
 	CHAIN_NONE,					/* no full backup was truncated */
 	CHAIN_OK,
-	CHAIN_BROKEN,				/* the slot is gone, or has lost its WAL */
+	CHAIN_BROKEN,				/* the slot is gone, or has lost its WAL, or
+								 * all of it is that of the original */
 } ChainState;
 
 typedef struct Chain
 {
 	ChainState	state;
+	bool		copied;			/* the data directory is a copy: its backups
+								 * are the original's */
 	bool		has_slot;
 	int			active_pid;		/* who holds the slot, or 0 */
 	XLogRecPtr	restart_lsn;	/* WAL is there from here on */
@@ -69,7 +72,24 @@ extern bool chain_can_advance(const EseInstance *instance);
  */
 extern void chain_advance(const EseInstance *instance, XLogRecPtr to);
 
-/* Give up the chain; nobody holds its slot. */
+/*
+ * Give up the chain: its slot is dropped, if it is this chain's and nobody
+ * holds it.
+ */
 extern void chain_drop(const EseInstance *instance);
+
+/*
+ * The name of the slot, if it exists and the records say that the instance
+ * has made one; NULL otherwise: one that merely bears the name is somebody
+ * else's.  palloc'd.
+ */
+extern char *chain_own_slot(const EseInstance *instance);
+
+/* ERROR when somebody holds this slot. */
+extern void chain_refuse_active(const char *slot);
+
+/* Why incremental backups cannot follow a broken chain: a sentence, palloc'd. */
+extern char *chain_describe_break(const EseInstance *instance,
+								  const Chain *chain);
 
 #endif							/* ESE_CHAIN_H */

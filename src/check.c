@@ -120,6 +120,19 @@ append_retained(StringInfo detail, EseInstance *instance, const Chain *chain)
 		appendStringInfoString(detail, "backup_max_wal_retained sets no limit.");
 }
 
+/* Why nothing can follow; the full backup's row may know more. */
+static void
+describe_break(EseInstance *instance, const Chain *chain, StringInfo detail)
+{
+	HistoryRow	row;
+
+	appendStringInfo(detail, "%s Take a full backup.",
+					 chain_describe_break(instance, chain));
+	if (history_find(instance->id, chain->backup_id, &row) &&
+		row.reason[0] != '\0' && privilege_to_see(row.begun_by_oid))
+		appendStringInfo(detail, " In the history: %s.", row.reason);
+}
+
 static bool
 check_chain(EseInstance *instance, StringInfo detail)
 {
@@ -131,9 +144,7 @@ check_chain(EseInstance *instance, StringInfo detail)
 	else if (chain.state == CHAIN_NONE)
 		appendStringInfo(detail, "There is no full backup yet that an incremental could follow.");
 	else if (chain.state == CHAIN_BROKEN)
-		appendStringInfo(detail, "The slot of backup %lld %s: take a full backup.",
-						 (long long) chain.backup_id,
-						 chain.has_slot ? "has lost its WAL" : "does not exist");
+		describe_break(instance, &chain, detail);
 	else
 		appendStringInfo(detail, "Incremental backups can follow backup %lld.",
 						 (long long) chain.backup_id);
@@ -172,9 +183,7 @@ find_last(EseInstance *instance, RowFilter filter, HistoryRow *row)
 	int			count;
 	int			i;
 
-	LWLockAcquire(registry_lock(), LW_SHARED);
 	rows = history_read(instance->id, &count);
-	LWLockRelease(registry_lock());
 	for (i = count - 1; i >= 0 && !filter(&rows[i]); i--)
 		;
 	if (i >= 0)
@@ -252,6 +261,48 @@ check_damaged_pages(EseInstance *instance, StringInfo detail)
 	return true;
 }
 
+/* Is it the one that the instance was made in? */
+static bool
+check_directory(EseInstance *instance, StringInfo detail)
+{
+	Chain		chain;
+
+	if (instance->copied_at == 0)
+	{
+		appendStringInfoString(detail, "It is the one in which the instance is at home.");
+		return true;
+	}
+	chain_look(instance, &chain);
+	appendStringInfo(detail, "It was found to be a copy of another one at %s: the instance was not started.",
+					 timestamptz_to_str(instance->copied_at));
+	return instance->enabled && !chain.copied;
+}
+
+/* Is everything under ese/ that should be? */
+static bool
+check_records(EseInstance *instance, StringInfo detail)
+{
+	bool		good = true;
+
+	LWLockAcquire(instance_lock(instance), LW_SHARED);
+	if (instance->unrecorded_count > 0)
+	{
+		good = false;
+		appendStringInfo(detail, "The ends of %d backups are kept in memory, because they could not be recorded: %s.",
+						 instance->unrecorded_count, instance->unrecorded_why);
+	}
+	LWLockRelease(instance_lock(instance));
+	if (ese_shared->stale)
+	{
+		good = false;
+		appendStringInfo(detail, "%sFile \"ese/state\" could not be written.",
+						 detail->len > 0 ? " " : "");
+	}
+	if (good)
+		appendStringInfoString(detail, "Everything is on disk.");
+	return good;
+}
+
 static const struct
 {
 	const char *name;
@@ -266,6 +317,8 @@ static const struct
 	{"last good backup", check_last_good_backup},
 	{"last backup", check_last_backup},
 	{"damaged pages", check_damaged_pages},
+	{"data directory", check_directory},
+	{"records", check_records},
 };
 
 /* ese_check_instance(instance) → SETOF (check_name, ok, detail) */

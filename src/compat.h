@@ -170,10 +170,16 @@ compat_my_proc_number(void)
 #endif
 }
 
+static inline PGPROC *
+compat_proc(int proc_number)
+{
+	return &ProcGlobal->allProcs[proc_number];
+}
+
 static inline Latch *
 compat_proc_latch(int proc_number)
 {
-	return &ProcGlobal->allProcs[proc_number].procLatch;
+	return &compat_proc(proc_number)->procLatch;
 }
 
 #endif							/* ESE_COMPAT_H */

@@ -6,6 +6,7 @@
  * The rooms of this house:
  *
  *	instance, param, registry	instances and their definitions on disk
+ *	launcher					starts them, looks after those that are stopped
  *	shared, frame, call			shared memory: slots, frames, requests
  *	client, reader, stop,		what sessions do: the SQL functions
  *	streamreader, waiter,
@@ -20,7 +21,9 @@
  *	restore, restorefiles,		restoring and verifying, in the worker
  *	restoreplace, source,
  *	privateserver, child
- *	history, finding, statefile	durable records under ese/
+ *	history, finding,			durable records under ese/, and whose they are
+ *	statefile, recordlock,
+ *	identity
  *	report, view, rows			errors; the views; rows of functions
  *	signature					do script and library match?
  *	engine/						the threads, free of PostgreSQL
@@ -94,5 +97,5 @@ _PG_init(void)
 	shmem_request_hook = request_shared_memory;
 	previous_startup_hook = shmem_startup_hook;
 	shmem_startup_hook = start_up_shared_memory;
-	worker_register_launcher();
+	launcher_register();
 }

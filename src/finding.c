@@ -7,11 +7,11 @@
  */
 #include "postgres.h"
 
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
 #include "finding.h"
-#include "statefile.h"
 
 #define FINDING_MAGIC	0x46455345	/* "ESEF" */
 #define FINDING_VERSION 1
@@ -20,51 +20,89 @@
 #define MAX_OF_BACKUP	1000	/* recorded of one backup; more are counted */
 #define MAX_LOGGED		100		/* logged of one backup */
 
-static char *
-file_name(int32 instance_id)
+#define NAME_LENGTH		32
+
+/* Found, but not written yet: those of this worker's instance. */
+static Finding *waiting;
+static int	waiting_count;
+
+static void
+file_name(char *name, int32 instance_id)
 {
-	return psprintf("checksum_failures.%d", instance_id);
+	snprintf(name, NAME_LENGTH, "checksum_failures.%d", instance_id);
 }
 
-Finding *
-finding_read(int32 instance_id, int *count)
+static void
+get_finding(RecordReader *reader, Finding *finding)
 {
-	char	   *name = file_name(instance_id);
+	finding->backup_id = record_get_int(reader);
+	finding->database = (Oid) record_get_int(reader);
+	finding->tablespace = (Oid) record_get_int(reader);
+	record_get_string(reader, finding->file_name, sizeof(finding->file_name));
+	finding->block = (uint32) record_get_int(reader);
+	finding->found_at = record_get_int(reader);
+}
+
+/* NULL when the file cannot be used; there is room for what waits. */
+static Finding *
+read_findings(int32 instance_id, int *count, FileProblem *problem)
+{
+	char		name[NAME_LENGTH];
 	RecordReader reader;
 	char	   *data;
-	int64		rows;
+	int64		rows = 0;
 	Finding    *result;
+	FileResult	there;
 
 	*count = 0;
-	if (!statefile_read(name, FINDING_MAGIC, FINDING_VERSION, &reader, &data))
-		return palloc(sizeof(Finding));
-	rows = record_get_int(&reader);
+	file_name(name, instance_id);
+	there = statefile_read(name, FINDING_MAGIC, FINDING_VERSION, &reader, &data,
+						   problem);
+	if (there == FILE_BAD)
+		return NULL;
+	if (there == FILE_FOUND)
+		rows = record_get_int(&reader);
 	if (rows < 0 || rows > MAX_FINDINGS)
 	{
 		reader.bad = true;
 		rows = 0;
 	}
-	result = palloc_extended(sizeof(Finding) * (rows + 1), MCXT_ALLOC_HUGE);
-	for (int64 i = 0; i < rows; i++)
+	result = palloc_extended(sizeof(Finding) * (rows + waiting_count + 1),
+							 MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM);
+	if (result == NULL)
 	{
-		result[i].backup_id = record_get_int(&reader);
-		result[i].database = (Oid) record_get_int(&reader);
-		result[i].tablespace = (Oid) record_get_int(&reader);
-		record_get_string(&reader, result[i].file_name,
-						  sizeof(result[i].file_name));
-		result[i].block = (uint32) record_get_int(&reader);
-		result[i].found_at = record_get_int(&reader);
+		problem->sys_errno = ENOMEM;
+		problem->hint = NULL;
+		strlcpy(problem->message, "out of memory for damaged pages",
+				sizeof(problem->message));
 	}
-	statefile_read_done(name, &reader);
-	pfree(data);
+	for (int64 i = 0; result != NULL && i < rows; i++)
+		get_finding(&reader, &result[i]);
+	if (there == FILE_FOUND &&
+		!statefile_read_done(name, &reader, data, problem))
+		return NULL;
 	*count = (int) rows;
 	return result;
 }
 
-static void
-write_findings(int32 instance_id, const Finding *findings, int count)
+Finding *
+finding_read(int32 instance_id, int *count)
+{
+	FileProblem problem;
+	Finding    *findings = read_findings(instance_id, count, &problem);
+
+	if (findings == NULL)
+		statefile_raise(&problem);
+	return findings;
+}
+
+/* The record lock is held. */
+static bool
+write_findings(int32 instance_id, const Finding *findings, int count,
+			   FileProblem *problem)
 {
 	ByteBuffer	record = {0};
+	char		name[NAME_LENGTH];
 	int			first = Max(0, count - MAX_FINDINGS);
 
 	record_begin(&record);
@@ -78,8 +116,9 @@ write_findings(int32 instance_id, const Finding *findings, int count)
 		record_put_int(&record, findings[i].block);
 		record_put_int(&record, findings[i].found_at);
 	}
-	statefile_write(file_name(instance_id), &record, FINDING_MAGIC,
-					FINDING_VERSION);
+	file_name(name, instance_id);
+	return statefile_write(name, &record, FINDING_MAGIC, FINDING_VERSION,
+						   problem);
 }
 
 /* What is there of one backup: it is at the end. */
@@ -124,48 +163,106 @@ count_and_log(EseInstance *instance, int64 backup_id, const DamagedPage *page)
 						page->entry->name)));
 }
 
+/* Have it written. */
+static void
+let_wait(int64 backup_id, const DamagedPage *page)
+{
+	Finding    *finding;
+
+	if (waiting == NULL)
+		waiting = MemoryContextAlloc(TopMemoryContext,
+									 sizeof(Finding) * MAX_OF_BACKUP);
+	finding = &waiting[waiting_count++];
+	memset(finding, 0, sizeof(*finding));
+	finding->backup_id = backup_id;
+	finding->database = page->entry->database;
+	finding->tablespace = page->entry->tablespace;
+	strlcpy(finding->file_name, page->entry->name, sizeof(finding->file_name));
+	finding->block = page->block;
+	finding->found_at = GetCurrentTimestamp();
+}
+
+/* Add what waits to the file; the record lock is held. */
+static bool
+write_waiting(EseInstance *instance, FileProblem *problem)
+{
+	int			count;
+	Finding    *findings = read_findings(instance->id, &count, problem);
+	bool		good;
+
+	if (findings == NULL)
+		return false;
+	memcpy(&findings[count], waiting, sizeof(Finding) * waiting_count);
+	good = write_findings(instance->id, findings, count + waiting_count,
+						  problem);
+	pfree(findings);
+	return good;
+}
+
+void
+finding_settle(EseInstance *instance)
+{
+	static bool reported = false;
+	FileProblem problem;
+	bool		good;
+
+	if (waiting_count == 0)
+		return;
+	(void) recordlock_acquire(&instance->records);
+	good = write_waiting(instance, &problem);
+	recordlock_release(&instance->records);
+	if (good)
+		waiting_count = 0;
+	else if (!reported)
+		ereport(WARNING,
+				(errmsg("the damaged pages of instance \"%s\" could not be recorded: %s",
+						instance->name, problem.message),
+				 errdetail("They are recorded when that is possible.")));
+	reported = !good;
+}
+
+/* Those of a backup that are on disk, palloc'd; none when it cannot be read. */
+static Finding *
+known_of_backup(EseInstance *instance, int64 backup_id, int *count)
+{
+	FileProblem problem;
+	Finding    *findings = read_findings(instance->id, count, &problem);
+	int			before;
+
+	if (findings == NULL)
+		return NULL;
+	before = *count;
+	*count = count_of_backup(findings, before, backup_id);
+	memmove(findings, findings + before - *count, sizeof(Finding) * *count);
+	return findings;
+}
+
 void
 finding_add(EseInstance *instance, int64 backup_id,
 			const DamagedPage *pages, int count)
 {
-	Finding    *findings;
 	int			known;
-	int			of_backup;
-	int			total;
+	Finding    *findings = known_of_backup(instance, backup_id, &known);
 
-	LWLockAcquire(registry_lock(), LW_EXCLUSIVE);
-	findings = finding_read(instance->id, &known);
-	findings = repalloc_huge(findings, sizeof(Finding) * (known + count + 1));
-	of_backup = count_of_backup(findings, known, backup_id);
-	total = known;
 	for (int i = 0; i < count; i++)
 	{
-		Finding    *finding = &findings[total];
-
-		if (is_known(findings + known - of_backup,
-					 of_backup + total - known, &pages[i]))
+		if (is_known(findings, known, &pages[i]) ||
+			is_known(waiting, waiting_count, &pages[i]))
 			continue;
 		count_and_log(instance, backup_id, &pages[i]);
-		if (of_backup + total - known >= MAX_OF_BACKUP)
-			continue;
-		memset(finding, 0, sizeof(*finding));
-		finding->backup_id = backup_id;
-		finding->database = pages[i].entry->database;
-		finding->tablespace = pages[i].entry->tablespace;
-		strlcpy(finding->file_name, pages[i].entry->name,
-				sizeof(finding->file_name));
-		finding->block = pages[i].block;
-		finding->found_at = GetCurrentTimestamp();
-		total++;
+		if (known + waiting_count < MAX_OF_BACKUP)
+			let_wait(backup_id, &pages[i]);
 	}
-	if (total > known)
-		write_findings(instance->id, findings, total);
-	LWLockRelease(registry_lock());
-	pfree(findings);
+	if (findings != NULL)
+		pfree(findings);
+	finding_settle(instance);
 }
 
 void
 finding_remove(int32 instance_id)
 {
-	statefile_remove(file_name(instance_id));
+	char		name[NAME_LENGTH];
+
+	file_name(name, instance_id);
+	statefile_remove(name);
 }

@@ -4,7 +4,7 @@
  *	  Damaged pages that backups have found: the view ese_checksum_failure.
  *
  * One file for each instance, ese/checksum_failures.<id>, written like the
- * history.
+ * history.  What cannot be written is kept by the worker and tried again.
  *
  *-------------------------------------------------------------------------
  */
@@ -34,6 +34,9 @@ typedef struct DamagedPage
 /* Record, log and count damaged pages; those known already are passed over. */
 extern void finding_add(EseInstance *instance, int64 backup_id,
 						const DamagedPage *pages, int count);
+
+/* Write what could not be written before. */
+extern void finding_settle(EseInstance *instance);
 
 /* All findings of an instance, oldest first. */
 extern Finding *finding_read(int32 instance_id, int *count);

@@ -15,7 +15,11 @@
 
 #include "backup.h"
 #include "chain.h"
+#include "clock.h"
 #include "engine/jet.h"
+#include "finding.h"
+#include "guard.h"
+#include "registry.h"
 #include "stop.h"
 #include "worker_internal.h"
 
@@ -24,9 +28,9 @@ static bool
 is_abandoned(EseInstance *instance)
 {
 	int64		timeout = instance->params.backup_idle_timeout;
-	TimestampTz last = (TimestampTz) pg_atomic_read_u64(&instance->last_activity);
+	int64		last = (int64) pg_atomic_read_u64(&instance->last_activity);
 
-	return timeout > 0 && GetCurrentTimestamp() - last > timeout * 1000;
+	return timeout > 0 && clock_us() - last > timeout * 1000;
 }
 
 /* The idle timeout stops a backup and ends it; one that is stopped, ends. */
@@ -41,8 +45,9 @@ end_abandoned(Worker *worker)
 						"no call came for longer than backup_idle_timeout",
 						&stopped);
 	backup_pursue_stop(worker);
-	backup_finish(worker, OUTCOME_ABORTED_BY_SERVER,
-				  instance->backup.stop_error, instance->backup.row.reason);
+	(void) backup_finish(worker, OUTCOME_ABORTED_BY_SERVER,
+						 instance->backup.stop_error,
+						 instance->backup.row.reason);
 }
 
 static int64
@@ -65,7 +70,7 @@ static void
 sample_rate(Worker *worker)
 {
 	Backup	   *backup = worker->backup;
-	TimestampTz now = GetCurrentTimestamp();
+	int64		now = clock_us();
 	int			last = RATE_SECONDS;
 
 	if (now - backup->rate_sampled_at < USECS_PER_SEC)
@@ -130,38 +135,65 @@ look_at_wal(EseInstance *instance, int64 retained, char *reason, size_t size)
 	return CAUSE_NONE;
 }
 
+/* Must the chain go?  Then says why. */
+static bool
+must_give_up(EseInstance *instance, const Chain *chain, char *reason,
+			 size_t size)
+{
+	if (!chain->has_slot || chain->active_pid != 0 || chain->backup_id == 0)
+		return false;
+	if (chain->copied)
+	{
+		strlcpy(reason, "it is that of the data directory of which this one is a copy",
+				size);
+		return true;
+	}
+	return look_at_wal(instance, retained_since(chain->restart_lsn), reason,
+					   size) != CAUSE_NONE;
+}
+
+/* The full backup's row says that nothing can follow any more. */
+static void
+note_given_up(EseInstance *instance, int64 backup_id, const char *reason)
+{
+	HistoryRow	row;
+	FileProblem problem;
+
+	if (!history_find(instance->id, backup_id, &row))
+		return;
+	snprintf(row.reason, sizeof(row.reason), "no incremental can follow any more: %s",
+			 reason);
+	if (!history_record(instance, &row, &problem))
+		ereport(WARNING,
+				(errmsg("%s", problem.message),
+				 errdetail("The history does not say that instance \"%s\" has given up its chain.",
+						   instance->name)));
+}
+
 /*
  * The chain goes before the server runs out of room for its WAL, and before a
  * backup does.
  */
-static void
-guard_chain(Worker *worker)
+void
+guard_chain(EseInstance *instance)
 {
-	EseInstance *instance = worker->instance;
 	char		reason[ESE_MESSAGE_LENGTH];
-	HistoryRow	row;
 	Chain		chain;
 
 	if (instance->params.circular_log ||
 		(instance->params.backup_max_wal_retained == 0 &&
-		 instance->params.backup_min_free_space == 0))
+		 instance->params.backup_min_free_space == 0 &&
+		 instance->copied_at == 0))
 		return;
 	chain_look(instance, &chain);
-	if (!chain.has_slot || chain.active_pid != 0 ||
-		look_at_wal(instance, retained_since(chain.restart_lsn), reason,
-					sizeof(reason)) == CAUSE_NONE)
+	if (!must_give_up(instance, &chain, reason, sizeof(reason)))
 		return;
 	chain_drop(instance);
-	ereport(LOG,
+	ereport(WARNING,
 			(errmsg("instance \"%s\" gives up its replication slot: %s",
 					instance->name, reason),
 			 errdetail("Incremental backups need a new full backup.")));
-	if (chain.backup_id == 0 ||
-		!history_find(instance->id, chain.backup_id, &row))
-		return;
-	snprintf(row.reason, sizeof(row.reason), "no incremental can follow any more: %s",
-			 reason);
-	history_write(&row, instance->params.history_limit);
+	note_given_up(instance, chain.backup_id, reason);
 }
 
 /* An open backup that keeps too much WAL is stopped. */
@@ -185,19 +217,35 @@ guard_backup(EseInstance *instance)
 							"server", reason, &stopped);
 }
 
+/* Write what could not be written when it was to be. */
+static void
+settle_records(Worker *worker)
+{
+	EseInstance *instance = worker->instance;
+
+	if (worker->rows_open)
+		worker->rows_open =
+			!history_close_open_rows(instance, worker->backup != NULL ?
+									 worker->backup->id : 0);
+	(void) history_settle(instance);
+	finding_settle(instance);
+	registry_settle();
+}
+
 void
 backup_tick(Worker *worker)
 {
 	EseInstance *instance = worker->instance;
 	Backup	   *backup = worker->backup;
-	TimestampTz now = GetCurrentTimestamp();
+	int64		now = clock_us();
 	bool		due = now - worker->guarded_at >= USECS_PER_SEC;
 	int64		stopped;
 
 	if (due)
 	{
 		worker->guarded_at = now;
-		guard_chain(worker);
+		settle_records(worker);
+		guard_chain(instance);
 	}
 	if (backup == NULL)
 		return;
@@ -286,7 +334,6 @@ backup_die_late(Worker *worker)
 	if (worker->backup->recorded)
 	{
 		backup_publish_end(instance, 0);
-		worker->backup = NULL;
 		return;
 	}
 
@@ -295,20 +342,19 @@ backup_die_late(Worker *worker)
 		row->stop_cause == CAUSE_IDLE_TIMEOUT)
 		outcome = OUTCOME_ABORTED_BY_SERVER;
 	backup_complete_row(worker, outcome, instance->backup.stop_error, row->reason);
-
-	/* nothing may keep the rest of the way out from being gone */
-	PG_TRY();
-	{
-		backup_record_row(instance);
-	}
-	PG_CATCH();
-	{
-		EmitErrorReport();
-		FlushErrorState();
-		LWLockReleaseAll();
-	}
-	PG_END_TRY();
+	worker->last_row = *row;
+	worker->has_last_row = true;
 	backup_publish_end(instance, STOP_WORD_STOPPED);
-	backup_log_outcome(row);
-	worker->backup = NULL;
+}
+
+void
+backup_die_last(Worker *worker)
+{
+	FileProblem problem;
+
+	if (!worker->has_last_row)
+		return;
+	if (!history_record(worker->instance, &worker->last_row, &problem))
+		history_keep(worker->instance, &worker->last_row, &problem);
+	backup_log_outcome(&worker->last_row);
 }

@@ -11,8 +11,8 @@
 
 #include "engine/jet.h"
 #include "history.h"
+#include "registry.h"
 #include "shared.h"
-#include "statefile.h"
 
 #define HISTORY_MAGIC	0x48455345	/* "ESEH" */
 #define HISTORY_VERSION 3
@@ -131,10 +131,13 @@ history_cause_name(int64 cause)
 	return cause_names[cause];
 }
 
-static char *
-file_name(int32 instance_id)
+/* Room for the name of a file. */
+#define NAME_LENGTH 32
+
+static void
+file_name(char *name, int32 instance_id)
 {
-	return psprintf("history.%d", instance_id);
+	snprintf(name, NAME_LENGTH, "history.%d", instance_id);
 }
 
 static void
@@ -173,31 +176,150 @@ get_row(RecordReader *reader, HistoryRow *row)
 	}
 }
 
-HistoryRow *
-history_read(int32 instance_id, int *count)
+/* Not raising when memory is out. */
+static HistoryRow *
+allocate_rows(int64 rows, FileProblem *problem)
 {
-	char	   *name = file_name(instance_id);
+	HistoryRow *result = palloc_extended(sizeof(HistoryRow) * rows,
+										 MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM);
+
+	if (result == NULL)
+	{
+		problem->sys_errno = ENOMEM;
+		problem->hint = NULL;
+		strlcpy(problem->message, "out of memory for the history of backups",
+				sizeof(problem->message));
+	}
+	return result;
+}
+
+/* Rows that may be added to those of a file. */
+#define SPARE_ROWS (ESE_UNRECORDED + 1)
+
+/* The rows of the file, with room for some more; NULL when that fails. */
+static HistoryRow *
+read_rows(int32 instance_id, int *count, FileProblem *problem)
+{
+	char		name[NAME_LENGTH];
 	RecordReader reader;
 	char	   *data;
 	int64		rows;
 	HistoryRow *result;
 
 	*count = 0;
-	if (!statefile_read(name, HISTORY_MAGIC, HISTORY_VERSION, &reader, &data))
-		return palloc(sizeof(HistoryRow));
+	file_name(name, instance_id);
+	switch (statefile_read(name, HISTORY_MAGIC, HISTORY_VERSION, &reader,
+						   &data, problem))
+	{
+		case FILE_ABSENT:
+			return allocate_rows(SPARE_ROWS, problem);
+		case FILE_BAD:
+			return NULL;
+		case FILE_FOUND:
+			break;
+	}
 	rows = record_get_int(&reader);
 	if (rows < 0 || rows > RECORD_MAX_LENGTH / (int64) lengthof(row_fields))
 	{
 		reader.bad = true;
 		rows = 0;
 	}
-	result = palloc_extended(sizeof(HistoryRow) * (rows + 1), MCXT_ALLOC_HUGE);
-	for (int64 i = 0; i < rows && !reader.bad; i++)
+	result = allocate_rows(rows + SPARE_ROWS, problem);
+	for (int64 i = 0; result != NULL && i < rows && !reader.bad; i++)
 		get_row(&reader, &result[i]);
-	statefile_read_done(name, &reader);
-	pfree(data);
+	if (result == NULL)
+		pfree(data);
+	else if (!statefile_read_done(name, &reader, data, problem))
+	{
+		pfree(result);
+		result = NULL;
+	}
 	*count = (int) rows;
 	return result;
+}
+
+/* Replace the row of its backup, or add it; there is room. */
+static void
+put_in(HistoryRow *rows, int *count, const HistoryRow *row)
+{
+	int			at = *count - 1;
+
+	while (at >= 0 && rows[at].backup_id != row->backup_id)
+		at--;
+	if (at < 0)
+		at = (*count)++;
+	rows[at] = *row;
+}
+
+/* Rows that are kept in memory. */
+typedef struct Kept
+{
+	int			count;
+	HistoryRow	rows[ESE_UNRECORDED];
+} Kept;
+
+static void
+get_kept(EseInstance *instance, Kept *kept)
+{
+	LWLockAcquire(instance_lock(instance), LW_SHARED);
+	kept->count = instance->unrecorded_count;
+	memcpy(kept->rows, instance->unrecorded, sizeof(HistoryRow) * kept->count);
+	LWLockRelease(instance_lock(instance));
+}
+
+/* These are on disk, but not what has been added meanwhile. */
+static void
+forget_kept(EseInstance *instance, const Kept *kept)
+{
+	int			left = 0;
+
+	LWLockAcquire(instance_lock(instance), LW_EXCLUSIVE);
+	for (int i = 0; i < instance->unrecorded_count; i++)
+	{
+		if (i >= kept->count || memcmp(&instance->unrecorded[i], &kept->rows[i],
+									   sizeof(HistoryRow)) != 0)
+			instance->unrecorded[left++] = instance->unrecorded[i];
+	}
+	instance->unrecorded_count = left;
+	LWLockRelease(instance_lock(instance));
+}
+
+static void
+put_in_kept(HistoryRow *rows, int *count, const Kept *kept)
+{
+	for (int i = 0; i < kept->count; i++)
+		put_in(rows, count, &kept->rows[i]);
+}
+
+HistoryRow *
+history_read(int32 instance_id, int *count)
+{
+	EseInstance *instance = registry_slot(instance_id);
+	FileProblem problem;
+	HistoryRow *rows = read_rows(instance_id, count, &problem);
+	Kept		kept = {0};
+
+	if (rows == NULL)
+		statefile_raise(&problem);
+	if (instance != NULL)
+		get_kept(instance, &kept);
+	put_in_kept(rows, count, &kept);
+	return rows;
+}
+
+bool
+history_newest_id(int32 instance_id, int64 *newest, FileProblem *problem)
+{
+	int			count;
+	HistoryRow *rows = read_rows(instance_id, &count, problem);
+
+	*newest = 0;
+	if (rows == NULL)
+		return false;
+	for (int i = 0; i < count; i++)
+		*newest = Max(*newest, rows[i].backup_id);
+	pfree(rows);
+	return true;
 }
 
 bool
@@ -221,53 +343,121 @@ first_to_keep(const HistoryRow *rows, int count, int64 limit)
 	return first;
 }
 
-static void
-write_rows(int32 instance_id, const HistoryRow *rows, int count, int64 limit)
+/* The record lock is held. */
+static bool
+write_rows(int32 instance_id, const HistoryRow *rows, int count, int64 limit,
+		   FileProblem *problem)
 {
 	ByteBuffer	record = {0};
+	char		name[NAME_LENGTH];
 	int			first = first_to_keep(rows, count, limit);
 
 	record_begin(&record);
 	record_put_int(&record, count - first);
 	for (int i = first; i < count; i++)
 		put_row(&record, &rows[i]);
-	statefile_write(file_name(instance_id), &record, HISTORY_MAGIC,
-					HISTORY_VERSION);
+	file_name(name, instance_id);
+	return statefile_write(name, &record, HISTORY_MAGIC, HISTORY_VERSION,
+						   problem);
+}
+
+/*
+ * Change the file: what is kept in memory goes with whatever is written.  The
+ * record lock is held.  An instance that was dropped has no history.
+ */
+static bool
+change_file(EseInstance *instance, const HistoryRow *row, FileProblem *problem)
+{
+	int			count;
+	HistoryRow *rows;
+	Kept		kept;
+	bool		good;
+
+	if (instance->id != row->instance_id)
+		return true;
+	rows = read_rows((int32) row->instance_id, &count, problem);
+	if (rows == NULL)
+		return false;
+	get_kept(instance, &kept);
+	put_in_kept(rows, &count, &kept);
+	put_in(rows, &count, row);
+	good = write_rows((int32) row->instance_id, rows, count,
+					  instance->params.history_limit, problem);
+	if (good)
+		forget_kept(instance, &kept);
+	pfree(rows);
+	return good;
+}
+
+bool
+history_record(EseInstance *instance, const HistoryRow *row,
+			   FileProblem *problem)
+{
+	bool		good;
+
+	if (!recordlock_acquire(&instance->records))
+	{
+		problem->sys_errno = EBUSY;
+		problem->hint = NULL;
+		strlcpy(problem->message, "another process is writing the history of the instance",
+				sizeof(problem->message));
+		return false;
+	}
+	good = change_file(instance, row, problem);
+	recordlock_release(&instance->records);
+	return good;
 }
 
 void
-history_write(const HistoryRow *row, int64 limit)
+history_keep(EseInstance *instance, const HistoryRow *row,
+			 const FileProblem *problem)
 {
-	int32		instance_id = (int32) row->instance_id;
-	HistoryRow *rows;
-	int			count;
-	int			at;
+	int			at = 0;
 
-	LWLockAcquire(registry_lock(), LW_EXCLUSIVE);
-	rows = history_read(instance_id, &count);
-	for (at = count - 1; at >= 0 && rows[at].backup_id != row->backup_id; at--)
-		;
-	if (at < 0)
-	{
-		rows = repalloc_huge(rows, sizeof(HistoryRow) * (count + 1));
-		at = count++;
-	}
-	rows[at] = *row;
-	write_rows(instance_id, rows, count, limit);
-	LWLockRelease(registry_lock());
-	pfree(rows);
+	LWLockAcquire(instance_lock(instance), LW_EXCLUSIVE);
+	while (at < instance->unrecorded_count && at < ESE_UNRECORDED - 1 &&
+		   instance->unrecorded[at].backup_id != row->backup_id)
+		at++;
+	instance->unrecorded[at] = *row;
+	instance->unrecorded_count = Max(instance->unrecorded_count, at + 1);
+	strlcpy(instance->unrecorded_why, problem->message,
+			sizeof(instance->unrecorded_why));
+	LWLockRelease(instance_lock(instance));
+	ereport(WARNING,
+			(errmsg("the end of %s %lld of instance \"%s\" could not be recorded: %s",
+					history_noun(row->kind), (long long) row->backup_id,
+					row->name, problem->message),
+			 errdetail("It is kept in memory, and recorded when that is possible.")));
+}
+
+bool
+history_settle(EseInstance *instance)
+{
+	FileProblem problem;
+	Kept		kept;
+
+	if (instance->unrecorded_count == 0)
+		return true;
+	get_kept(instance, &kept);
+	/* the others go with the first */
+	if (kept.count > 0 && !history_record(instance, &kept.rows[0], &problem))
+		return false;
+	for (int i = 0; i < kept.count; i++)
+		ereport(LOG,
+				(errmsg("the end of %s %lld of instance \"%s\" is recorded now",
+						history_noun(kept.rows[i].kind),
+						(long long) kept.rows[i].backup_id,
+						kept.rows[i].name)));
+	return true;
 }
 
 bool
 history_find(int32 instance_id, int64 backup_id, HistoryRow *row)
 {
-	HistoryRow *rows;
 	int			count;
+	HistoryRow *rows = history_read(instance_id, &count);
 	bool		found = false;
 
-	LWLockAcquire(registry_lock(), LW_SHARED);
-	rows = history_read(instance_id, &count);
-	LWLockRelease(registry_lock());
 	for (int i = count - 1; i >= 0 && !found; i--)
 	{
 		found = backup_id == 0 || rows[i].backup_id == backup_id;
@@ -278,39 +468,43 @@ history_find(int32 instance_id, int64 backup_id, HistoryRow *row)
 	return found;
 }
 
-void
-history_close_open_rows(int32 instance_id, int64 limit)
+/* The final status of a row that was left open. */
+static void
+close_row(HistoryRow *row)
 {
-	HistoryRow *rows;
-	int			count;
-	bool		changed = false;
-
-	LWLockAcquire(registry_lock(), LW_EXCLUSIVE);
-	rows = history_read(instance_id, &count);
-	for (int i = 0; i < count; i++)
+	if (row->status == OUTCOME_STOPPED)
+		row->status = OUTCOME_ABORTED_BY_SERVER;
+	else
 	{
-		HistoryRow *row = &rows[i];
-
-		if (row->status == OUTCOME_STOPPED)
-			row->status = OUTCOME_ABORTED_BY_SERVER;
-		else if (row->status == OUTCOME_RUNNING)
-		{
-			row->status = OUTCOME_FAILED;
-			row->stop_cause = CAUSE_WORKER_EXIT;
-			row->error_number = JET_errBackupAbortByServer;
-			strlcpy(row->reason,
-					"the server or the instance's worker ended without warning while the backup was open",
-					sizeof(row->reason));
-		}
-		else
-			continue;
-		row->ended_at = GetCurrentTimestamp();
-		changed = true;
+		row->status = OUTCOME_FAILED;
+		row->stop_cause = CAUSE_WORKER_EXIT;
+		row->error_number = JET_errBackupAbortByServer;
+		strlcpy(row->reason,
+				"the server or the instance's worker ended without warning while the backup was open",
+				sizeof(row->reason));
 	}
-	if (changed)
-		write_rows(instance_id, rows, count, limit);
-	LWLockRelease(registry_lock());
+	row->ended_at = GetCurrentTimestamp();
+}
+
+bool
+history_close_open_rows(EseInstance *instance, int64 except)
+{
+	int			count;
+	HistoryRow *rows = history_read(instance->id, &count);
+	FileProblem problem;
+	bool		good = true;
+
+	for (int i = 0; i < count && good; i++)
+	{
+		if ((rows[i].status != OUTCOME_STOPPED &&
+			 rows[i].status != OUTCOME_RUNNING) ||
+			rows[i].backup_id == except)
+			continue;
+		close_row(&rows[i]);
+		good = history_record(instance, &rows[i], &problem);
+	}
 	pfree(rows);
+	return good;
 }
 
 /* The rows that this verification is about. */
@@ -347,29 +541,49 @@ mark_verified(HistoryRow *rows, int count, XLogRecPtr start_lsn,
 	return changed;
 }
 
+/* Note it in the history of one instance. */
+static bool
+note_verified(EseInstance *instance, XLogRecPtr start_lsn, const char *depth,
+			  FileProblem *problem)
+{
+	int			count;
+	HistoryRow *rows;
+	bool		good = true;
+
+	(void) recordlock_acquire(&instance->records);
+	rows = read_rows(instance->id, &count, problem);
+	if (rows == NULL)
+		good = false;
+	else if (mark_verified(rows, count, start_lsn, depth))
+		good = write_rows(instance->id, rows, count,
+						  instance->params.history_limit, problem);
+	if (rows != NULL)
+		pfree(rows);
+	recordlock_release(&instance->records);
+	return good;
+}
+
 void
 history_note_verified(XLogRecPtr start_lsn, const char *depth)
 {
-	LWLockAcquire(registry_lock(), LW_EXCLUSIVE);
 	for (int i = 0; i < ese_shared->max_instances; i++)
 	{
 		EseInstance *instance = instance_of_index(i);
-		HistoryRow *rows;
-		int			count;
+		FileProblem problem;
 
-		if (instance->id == 0)
-			continue;
-		rows = history_read(instance->id, &count);
-		if (mark_verified(rows, count, start_lsn, depth))
-			write_rows(instance->id, rows, count,
-					   instance->params.history_limit);
-		pfree(rows);
+		if (instance->id != 0 &&
+			!note_verified(instance, start_lsn, depth, &problem))
+			ereport(WARNING,
+					(errmsg("could not note in the history of instance \"%s\" that a backup was verified: %s",
+							instance->name, problem.message)));
 	}
-	LWLockRelease(registry_lock());
 }
 
 void
 history_remove(int32 instance_id)
 {
-	statefile_remove(file_name(instance_id));
+	char		name[NAME_LENGTH];
+
+	file_name(name, instance_id);
+	statefile_remove(name);
 }

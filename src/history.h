@@ -5,7 +5,12 @@
  *
  * One file for each instance, ese/history.<id>: the newest rows, a sealed
  * record (engine/record.h), replaced as a whole by writing a temporary file
- * and renaming it.  Written under the registry lock.
+ * and renaming it.  Written under the instance's record lock; who reads needs
+ * no lock.
+ *
+ * The final row of a backup that cannot be written (the disk is full, say) is
+ * kept in shared memory and written as soon as that is possible.  Until then
+ * it is read from there, like any other.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,6 +22,9 @@
 
 #include "call.h"
 #include "engine/document.h"
+#include "statefile.h"
+
+struct EseInstance;
 
 typedef enum BackupKind
 {
@@ -93,9 +101,17 @@ extern bool history_is_chain_base(const HistoryRow *row);
 
 /*
  * Replace the row of this backup, or add it, and drop the oldest ones beyond
- * limit.  Durable on return.  ERROR when the file cannot be read or written.
+ * the instance's limit.  Durable when it returns true.  Never raises.
  */
-extern void history_write(const HistoryRow *row, int64 limit);
+extern bool history_record(struct EseInstance *instance, const HistoryRow *row,
+						   FileProblem *problem);
+
+/* It could not be recorded, for this reason: keep it until it can be. */
+extern void history_keep(struct EseInstance *instance, const HistoryRow *row,
+						 const FileProblem *problem);
+
+/* Try again what is kept; true when nothing is (any more). */
+extern bool history_settle(struct EseInstance *instance);
 
 /*
  * All rows of an instance, oldest first, palloc'd.  An absent file is an
@@ -105,15 +121,19 @@ extern HistoryRow *history_read(int32 instance_id, int *count);
 
 /*
  * The row of a backup, or (0) the newest one; false when there is none.
- * Takes the registry lock.
  */
 extern bool history_find(int32 instance_id, int64 backup_id, HistoryRow *row);
 
+/* The largest backup id in a file; 0 when it is empty. */
+extern bool history_newest_id(int32 instance_id, int64 *newest,
+							  FileProblem *problem);
+
 /*
- * What a crash left open is closed: rows that are running or stopped get
- * their final status.
+ * What a crash left open is closed: rows that are running or stopped, except
+ * that of this backup, get their final status.  False when that cannot be
+ * written; ERROR when the history cannot be read.
  */
-extern void history_close_open_rows(int32 instance_id, int64 limit);
+extern bool history_close_open_rows(struct EseInstance *instance, int64 except);
 
 extern void history_remove(int32 instance_id);
 

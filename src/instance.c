@@ -12,11 +12,13 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "storage/ipc.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
 #include "chain.h"
+#include "clock.h"
 #include "compat.h"
 #include "engine/jet.h"
 #include "finding.h"
@@ -31,6 +33,9 @@
 #include "worker.h"
 
 #define WAIT_STEP_MS 1000
+
+/* How long ese_init() waits for a worker that died to come back. */
+#define WORKER_GONE_MS 15000
 
 PGDLLEXPORT Datum ese_create_instance(PG_FUNCTION_ARGS);
 PGDLLEXPORT Datum ese_drop_instance(PG_FUNCTION_ARGS);
@@ -156,7 +161,7 @@ check_name(const char *name)
 						 ESE_NAME_LENGTH - 1)));
 }
 
-/* A free slot, or NULL; the registry lock is held. */
+/* A free slot, or NULL; the change of the registry has begun. */
 static EseInstance *
 free_slot(void)
 {
@@ -181,46 +186,74 @@ find_name_locked(const char *name)
 	return NULL;
 }
 
+/* A free slot as a new instance finds it. */
 static void
-fill_slot(EseInstance *instance, const char *name, const char *display)
+clear_slot(EseInstance *instance)
 {
+	LWLockAcquire(instance_lock(instance), LW_EXCLUSIVE);
 	memset(&instance->backup, 0, sizeof(instance->backup));
+	instance->unrecorded_count = 0;
 	instance->state = INSTANCE_STOPPED;
 	instance->failure[0] = '\0';
-	instance->enabled = false;
 	pg_atomic_write_u64(&instance->stop_word, 0);
-	strlcpy(instance->name, name, sizeof(instance->name));
-	strlcpy(instance->display_name, display ? display : "",
-			sizeof(instance->display_name));
-	param_defaults(&instance->params);
-	instance->id = ese_shared->next_instance_id++;
+	LWLockRelease(instance_lock(instance));
 }
 
-/* Save, or make the slot free again; the registry lock is held. */
 static void
-save_new_instance(EseInstance *instance)
+define(Definition *definition, const char *name, const char *display)
 {
-	PG_TRY();
-	{
-		registry_save();
-	}
-	PG_CATCH();
-	{
-		instance->id = 0;
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
+	memset(definition, 0, sizeof(*definition));
+	definition->id = ese_shared->next_instance_id;
+	strlcpy(definition->name, name, sizeof(definition->name));
+	strlcpy(definition->display_name, display ? display : "",
+			sizeof(definition->display_name));
+	param_defaults(&definition->params);
+}
+
+/* What became of an attempt to create an instance. */
+typedef enum Creation
+{
+	CREATED,
+	CREATE_EXISTS,
+	CREATE_NO_SLOT,
+	CREATE_PROBLEM,
+} Creation;
+
+/* The change of the registry has begun. */
+static Creation
+create(const char *name, const char *display, bool if_not_exists, int32 *id,
+	   FileProblem *problem)
+{
+	EseInstance *existing = find_name_locked(name);
+	EseInstance *instance = free_slot();
+	Definition	definition;
+
+	if (existing != NULL)
+		*id = existing->id;
+	if (existing != NULL && if_not_exists)
+		return CREATE_EXISTS;
+	/* ESE looks at the table first, even for a name that is in use */
+	if (instance == NULL)
+		return CREATE_NO_SLOT;
+	if (existing != NULL)
+		return CREATE_EXISTS;
+	clear_slot(instance);
+	define(&definition, name, display);
+	*id = definition.id;
+	return registry_change(instance, &definition, problem) ? CREATED :
+		CREATE_PROBLEM;
 }
 
 /* ese_create_instance(name, display_name, if_not_exists) → integer */
 Datum
 ese_create_instance(PG_FUNCTION_ARGS)
 {
-	EseInstance *existing;
-	EseInstance *instance;
+	FileProblem problem;
+	Creation	creation;
 	char	   *name;
 	char	   *display;
 	bool		if_not_exists;
+	int32		id = 0;
 
 	signature_check(fcinfo);
 	shared_check_loaded();
@@ -233,34 +266,25 @@ ese_create_instance(PG_FUNCTION_ARGS)
 						 ESE_DISPLAY_LENGTH - 1);
 	registry_load();
 
-	LWLockAcquire(registry_lock(), LW_EXCLUSIVE);
-	existing = find_name_locked(name);
-	if (existing != NULL && if_not_exists)
-	{
-		int32		id = existing->id;
-
-		LWLockRelease(registry_lock());
-		ereport(NOTICE, (errmsg("instance \"%s\" already exists, skipping", name)));
-		PG_RETURN_INT32(id);
-	}
-
-	/* ESE looks at the table first, even for a name that is in use */
-	instance = free_slot();
-	if (instance == NULL)
+	registry_begin_change();
+	creation = create(name, display, if_not_exists, &id, &problem);
+	registry_end_change();
+	if (creation == CREATE_PROBLEM)
+		statefile_raise(&problem);
+	if (creation == CREATE_NO_SLOT)
 		ereport(ERROR,
 				(jet_errcode(JET_errTooManyInstances),
 				 errmsg("there are already %d instances", ese_shared->max_instances),
 				 jet_errdetail(JET_errTooManyInstances, NULL),
 				 errhint("Drop one, or increase ese.max_instances and restart the server.")));
-	if (existing != NULL)
+	if (creation == CREATE_EXISTS && !if_not_exists)
 		ereport(ERROR,
 				(jet_errcode(JET_errInstanceNameInUse),
 				 errmsg("instance \"%s\" already exists", name),
 				 jet_errdetail(JET_errInstanceNameInUse, NULL)));
-	fill_slot(instance, name, display);
-	save_new_instance(instance);
-	LWLockRelease(registry_lock());
-	PG_RETURN_INT32(instance->id);
+	if (creation == CREATE_EXISTS)
+		ereport(NOTICE, (errmsg("instance \"%s\" already exists, skipping", name)));
+	PG_RETURN_INT32(id);
 }
 
 static void
@@ -274,36 +298,60 @@ refuse_running(EseInstance *instance, const char *what)
 			 errhint("Stop it with ese_term(%d) first.", instance->id)));
 }
 
+/*
+ * Keep an instance from being started while it is dropped.  False when it is
+ * not stopped.
+ */
+static bool
+reserve_for_drop(EseInstance *instance)
+{
+	bool		stopped;
+
+	LWLockAcquire(instance_lock(instance), LW_EXCLUSIVE);
+	stopped = instance->state == INSTANCE_STOPPED;
+	if (stopped)
+		instance->state = INSTANCE_TERMINATING;
+	LWLockRelease(instance_lock(instance));
+	return stopped;
+}
+
 /* ese_drop_instance(instance) → integer */
 Datum
 ese_drop_instance(PG_FUNCTION_ARGS)
 {
 	EseInstance *instance = instance_get(fcinfo, 0);
 	int32		id = PG_GETARG_INT32(0);
+	char	   *slot = chain_own_slot(instance);
+	static const Definition none = {0};
+	FileProblem problem;
+	bool		found;
+	bool		stopped = false;
+	bool		dropped = false;
 
-	/* the slot goes first: without it the chain is just broken */
-	if (instance->state == INSTANCE_STOPPED)
-		chain_drop(instance);
-	LWLockAcquire(registry_lock(), LW_EXCLUSIVE);
-	if (instance->id != id)
+	if (slot != NULL)
+		chain_refuse_active(slot);
+	registry_begin_change();
+	found = instance->id == id;
+	if (found)
+		stopped = reserve_for_drop(instance);
+	if (stopped)
+	{
+		dropped = registry_change(instance, &none, &problem);
+		instance_set_state(instance, INSTANCE_STOPPED);
+	}
+	registry_end_change();
+	if (!found)
 		refuse_parameter("instance %d does not exist", id);
-	if (instance->state != INSTANCE_STOPPED)
+	if (!stopped)
 		refuse_running(instance, "drop it");
-	instance->id = 0;
-	PG_TRY();
-	{
-		registry_save();
-	}
-	PG_CATCH();
-	{
-		instance->id = id;
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
+	if (!dropped)
+		statefile_raise(&problem);
 	history_remove(id);
 	finding_remove(id);
 	(void) unlink(statefile_manifest_path(id));
-	LWLockRelease(registry_lock());
+	/* without its instance it would keep WAL for nobody */
+	if (slot != NULL)
+		ReplicationSlotDrop(slot, true);
 	PG_RETURN_INT32(JET_errSuccess);
 }
 
@@ -344,31 +392,65 @@ get_parameter(const char *name)
 	return param;
 }
 
-/* May the parameter change now?  The registry lock is held. */
-static void
-check_change(EseInstance *instance, const ParamInfo *param)
+/* May the parameter change now? */
+static bool
+may_change(EseInstance *instance, const ParamInfo *param)
 {
-	bool		refused;
-
 	switch (param_change(param))
 	{
 		case CHANGE_ANY_TIME:
-			return;
+			return true;
 		case CHANGE_BETWEEN_BACKUPS:
-			refused = instance->backup.protocol.phase != PHASE_NONE;
-			break;
-		default:
-			refused = instance->state != INSTANCE_STOPPED;
+			return instance->backup.protocol.phase == PHASE_NONE;
+		case CHANGE_STOPPED:
 			break;
 	}
-	if (refused)
-		ereport(ERROR,
-				(jet_errcode(JET_errAlreadyInitialized),
-				 errmsg("parameter \"%s\" of instance \"%s\" cannot be changed now",
-						param_name(param), instance->name),
-				 jet_errdetail(JET_errAlreadyInitialized,
-							   psprintf("It can be changed: %s.",
-										param_change_name(param)))));
+	return instance->state == INSTANCE_STOPPED;
+}
+
+static void
+refuse_change(EseInstance *instance, const ParamInfo *param)
+{
+	ereport(ERROR,
+			(jet_errcode(JET_errAlreadyInitialized),
+			 errmsg("parameter \"%s\" of instance \"%s\" cannot be changed now",
+					param_name(param), instance->name),
+			 jet_errdetail(JET_errAlreadyInitialized,
+						   psprintf("It can be changed: %s.",
+									param_change_name(param)))));
+}
+
+/*
+ * Set and save; *before is the value it had.  ESE: setting what is set already
+ * always succeeds.
+ */
+static void
+set_parameter(EseInstance *instance, int32 id, const ParamInfo *param,
+			  int64 value, int64 *before)
+{
+	FileProblem problem;
+	Definition	definition;
+	bool		found;
+	bool		allowed = true;
+	bool		good = true;
+
+	registry_begin_change();
+	registry_describe(instance, &definition);
+	found = definition.id == id;
+	*before = param_get(&definition.params, param);
+	if (found && value != *before)
+	{
+		allowed = may_change(instance, param);
+		param_set(&definition.params, param, value);
+		good = !allowed || registry_change(instance, &definition, &problem);
+	}
+	registry_end_change();
+	if (!found)
+		refuse_parameter("instance %d does not exist", id);
+	if (!allowed)
+		refuse_change(instance, param);
+	if (!good)
+		statefile_raise(&problem);
 }
 
 /* ese_set_system_parameter(instance, param, value) → integer */
@@ -377,43 +459,30 @@ ese_set_system_parameter(PG_FUNCTION_ARGS)
 {
 	EseInstance *instance = instance_get(fcinfo, 0);
 	const ParamInfo *param = get_parameter(text_argument(fcinfo, 1));
-	char	   *text = text_argument(fcinfo, 2);
+	char	   *given = text_argument(fcinfo, 2);
+	char	   *slot = NULL;
 	const char *reason;
 	int64		value;
 	int64		before;
 
-	if (text == NULL)
+	if (given == NULL)
 		refuse_parameter("the value of parameter \"%s\" is null", param_name(param));
-	if (!param_parse(param, text, &value, &reason))
+	if (!param_parse(param, given, &value, &reason))
 		ereport(ERROR,
 				(jet_errcode(JET_errInvalidParameter),
 				 errmsg("\"%s\" is not a value for parameter \"%s\"",
-						text, param_name(param)),
+						given, param_name(param)),
 				 jet_errdetail(JET_errInvalidParameter, NULL),
 				 errhint("%s", reason)));
 
-	LWLockAcquire(registry_lock(), LW_EXCLUSIVE);
-	before = param_get(&instance->params, param);
-	/* ESE: setting what is set already always succeeds */
-	if (value != before)
-	{
-		check_change(instance, param);
-		param_set(&instance->params, param, value);
-		PG_TRY();
-		{
-			registry_save();
-		}
-		PG_CATCH();
-		{
-			param_set(&instance->params, param, before);
-			PG_RE_THROW();
-		}
-		PG_END_TRY();
-	}
-	LWLockRelease(registry_lock());
 	/* with circular logging nothing may be kept */
-	if (value != before && strcmp(param_name(param), "circular_log") == 0 && value)
-		chain_drop(instance);
+	if (strcmp(param_name(param), "circular_log") == 0 && value)
+		slot = chain_own_slot(instance);
+	if (slot != NULL && instance->state == INSTANCE_STOPPED)
+		chain_refuse_active(slot);
+	set_parameter(instance, PG_GETARG_INT32(0), param, value, &before);
+	if (slot != NULL && value != before)
+		ReplicationSlotDrop(slot, true);
 	worker_wake(instance);
 	PG_RETURN_INT32(JET_errSuccess);
 }
@@ -492,6 +561,84 @@ wait_until_running(EseInstance *instance)
 	return state == INSTANCE_RUNNING;
 }
 
+static void
+report_ended_worker(EseInstance *instance)
+{
+	ereport(ERROR,
+			(jet_errcode(JET_errInstanceUnavailable),
+			 errmsg("the worker of instance \"%s\" ended while it started",
+					instance->name),
+			 jet_errdetail(JET_errInstanceUnavailable, instance->failure),
+			 errhint("It is started again every second; the server log says more.")));
+}
+
+/*
+ * Wait until it runs, or until it is stopped: false.  A worker that died is
+ * given time to come back.
+ */
+static bool
+wait_until_settled(EseInstance *instance)
+{
+	int64		failed_since = 0;
+	InstanceState state;
+
+	ConditionVariablePrepareToSleep(&instance->changed);
+	while ((state = instance->state) != INSTANCE_RUNNING &&
+		   state != INSTANCE_STOPPED)
+	{
+		if (state == INSTANCE_FAILED && failed_since == 0)
+			failed_since = clock_us();
+		if (failed_since != 0 &&
+			clock_us() - failed_since > WORKER_GONE_MS * INT64CONST(1000))
+			report_ended_worker(instance);
+		ConditionVariableTimedSleep(&instance->changed, WAIT_STEP_MS,
+									compat_wait_event("EseInit"));
+	}
+	ConditionVariableCancelSleep();
+	return state == INSTANCE_RUNNING;
+}
+
+/* on_exit: what was begun is undone when the session is told to end, too. */
+static void
+undo_start(int code, Datum arg)
+{
+	EseInstance *instance = (EseInstance *) DatumGetPointer(arg);
+
+	registry_force_disabled(instance);
+	cancel_start(instance);
+}
+
+/* Have the worker started; undone, on disk and in memory, when it cannot be. */
+static void
+start(EseInstance *instance)
+{
+	FileProblem problem;
+	bool		saved;
+	bool		started = false;
+
+	prepare_start(instance);
+	PG_ENSURE_ERROR_CLEANUP(undo_start, PointerGetDatum(instance));
+	{
+		/* it may wait for others who write */
+		saved = registry_set_enabled(instance, true, &problem);
+		started = saved && worker_start(instance);
+	}
+	PG_END_ENSURE_ERROR_CLEANUP(undo_start, PointerGetDatum(instance));
+	if (started)
+		return;
+	undo_start(0, PointerGetDatum(instance));
+	registry_settle();
+	if (!saved)
+		statefile_raise(&problem);
+	ereport(ERROR,
+			(jet_errcode(JET_errOutOfThreads),
+			 errmsg("could not start a background worker for instance \"%s\"",
+					instance->name),
+			 jet_errdetail(JET_errOutOfThreads, NULL),
+			 errhint("Increase max_worker_processes (now %d) and restart the server.",
+					 max_worker_processes)));
+}
+
 /* ese_init(instance, if_stopped) → integer */
 Datum
 ese_init(PG_FUNCTION_ARGS)
@@ -499,30 +646,11 @@ ese_init(PG_FUNCTION_ARGS)
 	EseInstance *instance = instance_get(fcinfo, 0);
 	bool		if_stopped = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
 
-	if (if_stopped && instance->state != INSTANCE_STOPPED)
+	if (if_stopped && wait_until_settled(instance))
 		PG_RETURN_INT32(JET_errSuccess);
-
-	prepare_start(instance);
-	registry_set_enabled(instance, true);
-	if (!worker_start(instance))
-	{
-		registry_set_enabled(instance, false);
-		cancel_start(instance);
-		ereport(ERROR,
-				(jet_errcode(JET_errOutOfThreads),
-				 errmsg("could not start a background worker for instance \"%s\"",
-						instance->name),
-				 jet_errdetail(JET_errOutOfThreads, NULL),
-				 errhint("Increase max_worker_processes (now %d) and restart the server.",
-						 max_worker_processes)));
-	}
+	start(instance);
 	if (!wait_until_running(instance))
-		ereport(ERROR,
-				(jet_errcode(JET_errInstanceUnavailable),
-				 errmsg("the worker of instance \"%s\" ended while it started",
-						instance->name),
-				 jet_errdetail(JET_errInstanceUnavailable, instance->failure),
-				 errhint("It is started again every second; the server log says more.")));
+		report_ended_worker(instance);
 	PG_RETURN_INT32(JET_errSuccess);
 }
 
@@ -557,6 +685,7 @@ ese_term(PG_FUNCTION_ARGS)
 	EseInstance *instance = instance_get(fcinfo, 0);
 	Request		request = {.operation = OP_TERM};
 	Answer		answer = {0};
+	FileProblem problem;
 
 	if (PG_ARGISNULL(1))
 		refuse_parameter("the options are null");
@@ -576,7 +705,10 @@ ese_term(PG_FUNCTION_ARGS)
 
 	/* a worker that keeps dying would never serve the call */
 	if (instance->state == INSTANCE_FAILED)
-		registry_set_enabled(instance, false);
+	{
+		if (!registry_set_enabled(instance, false, &problem))
+			statefile_raise(&problem);
+	}
 	else
 	{
 		client_describe(&request.client);

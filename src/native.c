@@ -215,7 +215,7 @@ native_is_for_writers(const FileEntry *entry)
 static void
 fail(Worker *worker, int error, const char *reason)
 {
-	backup_finish(worker, OUTCOME_FAILED, error, reason);
+	(void) backup_finish(worker, OUTCOME_FAILED, error, reason);
 }
 
 static void
@@ -549,8 +549,18 @@ complete(Worker *worker)
 	FileEntry  *control = NULL;
 	TargetError error;
 	char		reason[ESE_MESSAGE_LENGTH];
+	FileProblem problem;
 	int			result;
 
+	/* what cannot be recorded is not published either */
+	if (!backup->incremental &&
+		!backup_record_row(worker->instance, &problem))
+	{
+		snprintf(reason, sizeof(reason), "the backup could not be recorded: %s",
+				 problem.message);
+		fail(worker, statefile_jet_error(&problem), reason);
+		return;
+	}
 	if (!is_tar(worker))
 		control = filelist_find(&backup->logs, CONTROL_FILE_NAME);
 	if (backup->incremental ? !publish_logs(worker, &error) :
@@ -572,7 +582,7 @@ complete(Worker *worker)
 	backup->truncated = true;
 	if (result == JET_errSuccess)
 		(void) backup_settle_chain(worker);
-	backup_finish(worker, backup_outcome_of(result), result, reason);
+	(void) backup_finish(worker, backup_outcome_of(result), result, reason);
 }
 
 void

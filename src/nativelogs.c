@@ -302,12 +302,19 @@ nativelogs_publish(Worker *worker, const char *archive, TargetError *error)
 	Publishing *publishing = prepare(worker, archive);
 	PublishingError problem;
 	PublishingStep step;
+	FileProblem unrecorded;
 
 	if (publishing == NULL)
 		return fail_for_memory(error);
 	/* after a crash this is how it is known whose the new link is */
 	logfacts_note_checksum(worker);
-	backup_record_row(worker->instance);
+	if (!backup_record_row(worker->instance, &unrecorded))
+	{
+		publishing_free(publishing);
+		return target_fail(error, statefile_jet_error(&unrecorded),
+						   "the backup could not be recorded: %s",
+						   unrecorded.message);
+	}
 	testpoint("native.adding");
 	do
 	{

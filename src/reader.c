@@ -373,10 +373,9 @@ reader_refuse_broken(Reading *reading, int32 number)
 void
 reader_touch(Reading *reading)
 {
-	TimestampTz now = GetCurrentTimestamp();
-
-	pg_atomic_write_u64(&reading->handle->last_read_at, now);
-	pg_atomic_write_u64(&reading->instance->last_activity, now);
+	pg_atomic_write_u64(&reading->handle->last_read_at,
+						GetCurrentTimestamp());
+	shared_note_activity(reading->instance);
 }
 
 /* ese_read_file_instance(instance, handle, max_bytes, at_offset) → bytea */

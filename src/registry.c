@@ -7,52 +7,39 @@
  */
 #include "postgres.h"
 
-#include <sys/stat.h>
+#include <dirent.h>
 
-#include "access/xlog.h"
-#include "miscadmin.h"
+#include "utils/timestamp.h"
 
 #include "registry.h"
-#include "statefile.h"
 
 #define STATE_FILE		"state"
 #define STATE_MAGIC		0x53455345	/* "ESES" */
-#define STATE_VERSION	1
+#define STATE_VERSION	2
 
-/* What tells this data directory from a copy of it. */
-typedef struct Identity
+/* What a change of the file is to be, beside what is in memory. */
+typedef struct Change
 {
-	int64		system_identifier;
-	int64		device;
-	int64		inode;
-} Identity;
+	const EseInstance *instance;	/* NULL: none changes */
+	const Definition *to;
+	int32		next_instance_id;
+	int64		next_backup_id;
+} Change;
 
 static void
-get_identity(Identity *identity)
+put_definition(ByteBuffer *record, const Definition *definition)
 {
-	struct stat st;
-
-	if (stat(DataDir, &st) != 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not stat directory \"%s\": %m", DataDir)));
-	identity->system_identifier = (int64) GetSystemIdentifier();
-	identity->device = (int64) st.st_dev;
-	identity->inode = (int64) st.st_ino;
-}
-
-static void
-put_instance(ByteBuffer *record, const EseInstance *instance)
-{
-	record_put_int(record, instance->id);
-	record_put_string(record, instance->name);
-	record_put_string(record, instance->display_name);
-	record_put_int(record, instance->enabled);
+	record_put_int(record, definition->id);
+	record_put_string(record, definition->name);
+	record_put_string(record, definition->display_name);
+	record_put_int(record, definition->enabled);
+	record_put_int(record, definition->copied_at);
+	record_put_int(record, definition->chain_floor);
 	record_put_int(record, param_count);
 	for (int i = 0; i < param_count; i++)
 	{
 		record_put_string(record, param_name(param_at(i)));
-		record_put_int(record, param_get(&instance->params, param_at(i)));
+		record_put_int(record, param_get(&definition->params, param_at(i)));
 	}
 }
 
@@ -78,154 +65,354 @@ get_parameters(RecordReader *reader, Parameters *params)
 }
 
 static void
-get_instance(RecordReader *reader, EseInstance *instance)
+get_definition(RecordReader *reader, Definition *definition)
 {
-	instance->id = (int32) record_get_int(reader);
-	record_get_string(reader, instance->name, sizeof(instance->name));
-	record_get_string(reader, instance->display_name,
-					  sizeof(instance->display_name));
-	instance->enabled = record_get_int(reader) != 0;
-	get_parameters(reader, &instance->params);
-	if (instance->id <= 0)
+	definition->id = (int32) record_get_int(reader);
+	record_get_string(reader, definition->name, sizeof(definition->name));
+	record_get_string(reader, definition->display_name,
+					  sizeof(definition->display_name));
+	definition->enabled = record_get_int(reader) != 0;
+	definition->copied_at = record_get_int(reader);
+	definition->chain_floor = record_get_int(reader);
+	get_parameters(reader, &definition->params);
+	if (definition->id <= 0)
 		reader->bad = true;
 }
 
-/* Fill the slots from the record; the registry lock is held. */
-static void
-get_instances(RecordReader *reader, bool foreign)
+void
+registry_describe(EseInstance *instance, Definition *definition)
 {
-	int64		count = record_get_int(reader);
+	definition->id = instance->id;
+	strlcpy(definition->name, instance->name, sizeof(definition->name));
+	strlcpy(definition->display_name, instance->display_name,
+			sizeof(definition->display_name));
+	definition->enabled = instance->enabled;
+	definition->copied_at = instance->copied_at;
+	definition->chain_floor = instance->chain_floor;
+	definition->params = instance->params;
+}
 
-	if (count > ese_shared->max_instances)
-		ereport(ERROR,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("there are more instances than ese.max_instances"),
-				 errdetail("%lld instances are defined, and ese.max_instances is %d.",
-						   (long long) count, ese_shared->max_instances),
-				 errhint("Increase ese.max_instances and restart the server.")));
-	for (int64 i = 0; i < count && !reader->bad; i++)
+/* Make it so in memory; the id comes last. */
+static void
+publish(EseInstance *instance, const Definition *definition)
+{
+	LWLockAcquire(registry_lock(), LW_EXCLUSIVE);
+	strlcpy(instance->name, definition->name, sizeof(instance->name));
+	strlcpy(instance->display_name, definition->display_name,
+			sizeof(instance->display_name));
+	instance->enabled = definition->enabled;
+	instance->copied_at = definition->copied_at;
+	instance->chain_floor = definition->chain_floor;
+	instance->params = definition->params;
+	instance->id = definition->id;
+	LWLockRelease(registry_lock());
+}
+
+/* Everything that is in memory, with the change. */
+static void
+put_all(ByteBuffer *record, const Change *change)
+{
+	int			count = 0;
+
+	for (int i = 0; i < ese_shared->max_instances; i++)
 	{
 		EseInstance *instance = instance_of_index(i);
 
-		get_instance(reader, instance);
-		if (foreign)
-			instance->enabled = false;
+		count += (instance == change->instance ? change->to->id :
+				  instance->id) != 0;
+	}
+	record_begin(record);
+	identity_put(record, &ese_shared->identity);
+	record_put_int(record, change->next_instance_id);
+	record_put_int(record, change->next_backup_id);
+	record_put_int(record, count);
+	for (int i = 0; i < ese_shared->max_instances; i++)
+	{
+		EseInstance *instance = instance_of_index(i);
+		Definition	definition;
+
+		registry_describe(instance, &definition);
+		if (instance == change->instance)
+			definition = *change->to;
+		if (definition.id != 0)
+			put_definition(record, &definition);
 	}
 }
 
+/*
+ * Write the file; the record lock is held.  The flush of a directory may fail
+ * when its new contents are there already: then they are written once more.
+ */
+static bool
+save(const Change *change, FileProblem *problem)
+{
+	ByteBuffer	record = {0};
+
+	if (ese_shared->identity.token[0] == 0 &&
+		!identity_renew(&ese_shared->identity, problem))
+		return false;
+	/* what changes from here on makes it stale again */
+	ese_shared->stale = false;
+	put_all(&record, change);
+	if (!statefile_write(STATE_FILE, &record, STATE_MAGIC, STATE_VERSION,
+						 problem))
+	{
+		ese_shared->stale = true;
+		return false;
+	}
+	ese_shared->next_instance_id = change->next_instance_id;
+	ese_shared->next_backup_id = change->next_backup_id;
+	return true;
+}
+
+/* No change: what is in memory. */
+static Change
+no_change(void)
+{
+	return (Change)
+	{
+		.next_instance_id = ese_shared->next_instance_id,
+			.next_backup_id = ese_shared->next_backup_id
+	};
+}
+
+void
+registry_begin_change(void)
+{
+	(void) recordlock_acquire(&ese_shared->registry);
+}
+
+void
+registry_end_change(void)
+{
+	recordlock_release(&ese_shared->registry);
+}
+
+bool
+registry_change(EseInstance *instance, const Definition *to,
+				FileProblem *problem)
+{
+	Change		change = no_change();
+
+	change.instance = instance;
+	change.to = to;
+	change.next_instance_id = Max(change.next_instance_id, to->id + 1);
+	if (!save(&change, problem))
+		return false;
+	publish(instance, to);
+	return true;
+}
+
+/*
+ * Without a file nothing says which ids were given out, but what lies beside
+ * it does: histories of former instances keep theirs.
+ */
+static bool
+pass_old_ids(FileProblem *problem)
+{
+	DIR		   *directory = opendir(ESE_DIRECTORY);
+	struct dirent *entry;
+	bool		good = true;
+
+	if (directory == NULL)
+		return true;
+	while (good && (entry = readdir(directory)) != NULL)
+	{
+		int			id;
+		int64		newest;
+
+		if (sscanf(entry->d_name, "history.%d", &id) != 1 || id <= 0 ||
+			id == PG_INT32_MAX || strstr(entry->d_name, ".tmp") != NULL)
+			continue;
+		good = history_newest_id(id, &newest, problem);
+		ese_shared->next_instance_id = Max(ese_shared->next_instance_id, id + 1);
+		ese_shared->next_backup_id = Max(ese_shared->next_backup_id, newest + 1);
+	}
+	closedir(directory);
+	return good;
+}
+
+/* Fill the slots from the record. */
+static bool
+get_all(RecordReader *reader, FileProblem *problem)
+{
+	int64		count = record_get_int(reader);
+
+	if (!reader->bad && count > ese_shared->max_instances)
+	{
+		problem->sys_errno = 0;
+		problem->sqlerrcode = ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
+		problem->hint = "Increase ese.max_instances and restart the server.";
+		snprintf(problem->message, sizeof(problem->message),
+				 "%lld instances are defined, and ese.max_instances is %d",
+				 (long long) count, ese_shared->max_instances);
+		return false;
+	}
+	for (int64 i = 0; i < count && !reader->bad; i++)
+	{
+		Definition	definition;
+
+		get_definition(reader, &definition);
+		if (!reader->bad)
+			publish(instance_of_index(i), &definition);
+	}
+	return true;
+}
+
 static void
-forget_instances(void)
+forget_all(void)
 {
 	for (int i = 0; i < ese_shared->max_instances; i++)
 		instance_of_index(i)->id = 0;
 }
 
-/* Read the file; the registry lock is held exclusively. */
+/* In a copy nothing starts by itself, and no backup follows the original's. */
 static void
-load(void)
+break_all(void)
+{
+	for (int i = 0; i < ese_shared->max_instances; i++)
+	{
+		EseInstance *instance = instance_of_index(i);
+		Definition	definition;
+
+		if (instance->id == 0)
+			continue;
+		registry_describe(instance, &definition);
+		definition.enabled = false;
+		definition.copied_at = GetCurrentTimestamp();
+		definition.chain_floor = ese_shared->next_backup_id;
+		publish(instance, &definition);
+	}
+}
+
+/*
+ * Read the file; the record lock is held.  *foreign says why it is not this
+ * directory's, or is NULL.
+ */
+static bool
+load(const char **foreign, FileProblem *problem)
 {
 	RecordReader reader;
-	Identity	here;
-	Identity	there;
+	Identity	record;
 	char	   *data;
-	bool		foreign;
+	bool		good;
 
+	*foreign = NULL;
 	ese_shared->next_instance_id = 1;
 	ese_shared->next_backup_id = 1;
-	if (!statefile_read(STATE_FILE, STATE_MAGIC, STATE_VERSION, &reader, &data))
-		return;
-
-	get_identity(&here);
-	there.system_identifier = record_get_int(&reader);
-	there.device = record_get_int(&reader);
-	there.inode = record_get_int(&reader);
-	foreign = memcmp(&here, &there, sizeof(here)) != 0;
+	memset(&ese_shared->identity, 0, sizeof(Identity));
+	switch (statefile_read(STATE_FILE, STATE_MAGIC, STATE_VERSION, &reader,
+						   &data, problem))
+	{
+		case FILE_ABSENT:
+			return pass_old_ids(problem);
+		case FILE_BAD:
+			return false;
+		case FILE_FOUND:
+			break;
+	}
+	identity_get(&reader, &record);
 	ese_shared->next_instance_id = (int32) record_get_int(&reader);
 	ese_shared->next_backup_id = record_get_int(&reader);
-	get_instances(&reader, foreign);
-	statefile_read_done(STATE_FILE, &reader);
-	pfree(data);
-	if (foreign)
-		ereport(LOG,
-				(errmsg("backup instances were defined in another data directory and are not started"),
-				 errdetail("This data directory is a copy, or has been moved."),
-				 errhint("Start the instances that are wanted here with ese_init().")));
+	good = get_all(&reader, problem);
+	if (!statefile_read_done(STATE_FILE, &reader, data, problem) || !good ||
+		!identity_look(&ese_shared->identity, problem))
+		return false;
+	*foreign = identity_difference(&record, &ese_shared->identity);
+	if (*foreign != NULL)
+	{
+		break_all();
+		memset(&ese_shared->identity, 0, sizeof(Identity));
+	}
+	ese_shared->stale = memcmp(&record, &ese_shared->identity,
+							   sizeof(Identity)) != 0;
+	return true;
+}
+
+/* Once for a copy, when it is noticed. */
+static void
+report_copy(const char *why)
+{
+	ereport(WARNING,
+			(errmsg("backup instances were defined in another data directory and are not started"),
+			 errdetail("This data directory is a copy, or has been moved: %s.  Incremental backups cannot follow the original's.",
+					   why),
+			 errhint("Start the instances that are wanted here with ese_init(), and take full backups.")));
+}
+
+bool
+registry_try_load(FileProblem *problem)
+{
+	const char *foreign = NULL;
+	bool		good = true;
+
+	if (ese_shared->loaded)
+		return true;
+	registry_begin_change();
+	if (!ese_shared->loaded)
+	{
+		/* a half-read file leaves nothing; the next caller tries again */
+		good = load(&foreign, problem);
+		if (!good)
+			forget_all();
+		ese_shared->loaded = good;
+	}
+	registry_end_change();
+	if (foreign != NULL)
+		report_copy(foreign);
+	if (good)
+		registry_settle();
+	return good;
 }
 
 void
 registry_load(void)
 {
-	shared_check_loaded();
-	LWLockAcquire(registry_lock(), LW_SHARED);
-	if (ese_shared->loaded)
-	{
-		LWLockRelease(registry_lock());
-		return;
-	}
-	LWLockRelease(registry_lock());
+	FileProblem problem;
 
-	LWLockAcquire(registry_lock(), LW_EXCLUSIVE);
-	if (!ese_shared->loaded)
-	{
-		/* a half-read file leaves nothing; the next caller tries again */
-		forget_instances();
-		PG_TRY();
-		{
-			load();
-		}
-		PG_CATCH();
-		{
-			forget_instances();
-			PG_RE_THROW();
-		}
-		PG_END_TRY();
-		ese_shared->loaded = true;
-	}
-	LWLockRelease(registry_lock());
+	shared_check_loaded();
+	if (!registry_try_load(&problem))
+		statefile_raise(&problem);
 }
 
 void
-registry_save(void)
+registry_settle(void)
 {
-	ByteBuffer	record = {0};
-	Identity	here;
-	int			count = 0;
+	static bool reported = false;
+	FileProblem problem;
+	Change		change;
+	bool		good = true;
 
-	get_identity(&here);
-	for (int i = 0; i < ese_shared->max_instances; i++)
-		count += instance_of_index(i)->id != 0;
+	if (!ese_shared->stale)
+		return;
+	registry_begin_change();
+	change = no_change();
+	if (ese_shared->stale)
+		good = save(&change, &problem);
+	registry_end_change();
+	if (!good && !reported)
+		ereport(WARNING,
+				(errmsg("%s", problem.message),
+				 errdetail("File \"" ESE_DIRECTORY "/" STATE_FILE "\" is not up to date; it is written when that is possible.")));
+	reported = !good;
+}
 
-	record_begin(&record);
-	record_put_int(&record, here.system_identifier);
-	record_put_int(&record, here.device);
-	record_put_int(&record, here.inode);
-	record_put_int(&record, ese_shared->next_instance_id);
-	record_put_int(&record, ese_shared->next_backup_id);
-	record_put_int(&record, count);
-	for (int i = 0; i < ese_shared->max_instances; i++)
+EseInstance *
+registry_slot(int32 id)
+{
+	for (int i = 0; id > 0 && i < ese_shared->max_instances; i++)
 	{
-		if (instance_of_index(i)->id != 0)
-			put_instance(&record, instance_of_index(i));
+		if (instance_of_index(i)->id == id)
+			return instance_of_index(i);
 	}
-	statefile_write(STATE_FILE, &record, STATE_MAGIC, STATE_VERSION);
+	return NULL;
 }
 
 EseInstance *
 registry_find(int32 id)
 {
-	EseInstance *found = NULL;
-
 	registry_load();
-	if (id <= 0)
-		return NULL;
-	LWLockAcquire(registry_lock(), LW_SHARED);
-	for (int i = 0; i < ese_shared->max_instances && found == NULL; i++)
-	{
-		if (instance_of_index(i)->id == id)
-			found = instance_of_index(i);
-	}
-	LWLockRelease(registry_lock());
-	return found;
+	return registry_slot(id);
 }
 
 EseInstance *
@@ -247,25 +434,46 @@ registry_find_name(const char *name)
 }
 
 int64
-registry_next_backup_id(void)
+registry_next_backup_id(FileProblem *problem)
 {
+	Change		change;
 	int64		id;
 
-	LWLockAcquire(registry_lock(), LW_EXCLUSIVE);
-	id = ese_shared->next_backup_id++;
-	registry_save();
-	LWLockRelease(registry_lock());
+	registry_begin_change();
+	change = no_change();
+	id = change.next_backup_id++;
+	if (!save(&change, problem))
+		id = 0;
+	registry_end_change();
 	return id;
 }
 
+bool
+registry_set_enabled(EseInstance *instance, bool enabled,
+					 FileProblem *problem)
+{
+	Definition	definition;
+	bool		good = true;
+
+	registry_begin_change();
+	registry_describe(instance, &definition);
+	if (definition.enabled != enabled)
+	{
+		definition.enabled = enabled;
+		good = registry_change(instance, &definition, problem);
+	}
+	registry_end_change();
+	return good;
+}
+
 void
-registry_set_enabled(EseInstance *instance, bool enabled)
+registry_force_disabled(EseInstance *instance)
 {
 	LWLockAcquire(registry_lock(), LW_EXCLUSIVE);
-	if (instance->enabled != enabled)
+	if (instance->enabled)
 	{
-		instance->enabled = enabled;
-		registry_save();
+		instance->enabled = false;
+		ese_shared->stale = true;
 	}
 	LWLockRelease(registry_lock());
 }

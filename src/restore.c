@@ -28,7 +28,7 @@
 void
 restore_fail(Worker *worker, int jet, const char *reason)
 {
-	backup_finish(worker, OUTCOME_FAILED, jet, reason);
+	(void) backup_finish(worker, OUTCOME_FAILED, jet, reason);
 }
 
 static void
@@ -142,8 +142,8 @@ complete(Worker *worker, Restore *restore)
 		}
 	}
 	restore_publish(worker);
-	backup_finish(worker, OUTCOME_COMPLETED, JET_errSuccess,
-				  describe_result(worker, restore));
+	(void) backup_finish(worker, OUTCOME_COMPLETED, JET_errSuccess,
+						 describe_result(worker, restore));
 }
 
 /* Read the next range of WAL with pg_waldump; false when all were read. */
@@ -453,6 +453,15 @@ publish_begun(Worker *worker)
 					status->row.location)));
 }
 
+/* It has not begun: close and remove what was found and made for it. */
+static void
+give_up_places(Worker *worker, Restore *restore)
+{
+	private_end(&restore->server);
+	target_remove(&worker->target);
+	source_close(&restore->source);
+}
+
 /* Find the source and make the destination, or refuse. */
 static bool
 refuse_restore(Worker *worker, Restore *restore, Call *call)
@@ -470,9 +479,7 @@ refuse_restore(Worker *worker, Restore *restore, Call *call)
 			return false;
 		if (worker->target.in_use)
 			(void) target_fail_errno(&error, "create a directory in", "/tmp");
-		private_end(&restore->server);
-		target_remove(&worker->target);
-		source_close(&restore->source);
+		give_up_places(worker, restore);
 	}
 	answer_error(&call->answer, error.jet, "cannot %s the backup in \"%s\"",
 				 restore->verify ? "verify" : "restore", source);
@@ -496,8 +503,13 @@ restore_begin(Worker *worker, Call *call)
 		return;
 	}
 	MemoryContextSwitchTo(caller);
-	backup_open(worker, &call->request,
-				restore->verify ? KIND_VERIFY : KIND_RESTORE);
+	if (!backup_open(worker, call,
+					 restore->verify ? KIND_VERIFY : KIND_RESTORE))
+	{
+		give_up_places(worker, restore);
+		MemoryContextDelete(context);
+		return;
+	}
 	MemoryContextSetParent(context, worker->backup->context);
 	worker->backup->restore = restore;
 	worker->backup->native = NATIVE_RESTORE;

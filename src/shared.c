@@ -10,7 +10,9 @@
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
+#include "utils/timestamp.h"
 
+#include "clock.h"
 #include "ese.h"
 #include "shared.h"
 
@@ -84,10 +86,19 @@ shared_request(void)
 	RequestNamedLWLockTranche(TRANCHE, 3 + ese_max_instances);
 }
 
+/*
+ * After a crash the postmaster does this again, and starts the workers again
+ * by itself.
+ */
 static void
 init_instances(void)
 {
+	static bool again = false;
+
 	memset(ese_shared, 0, instances_size());
+	ese_shared->launched = again;
+	again = true;
+	recordlock_init(&ese_shared->registry);
 	ese_shared->max_instances = ese_max_instances;
 	ese_shared->nframes = frame_count();
 	ese_shared->nhandles = handle_count();
@@ -101,6 +112,8 @@ init_instances(void)
 		pg_atomic_init_u32(&instance->worker_pid, 0);
 		pg_atomic_init_u64(&instance->stop_word, 0);
 		pg_atomic_init_u64(&instance->last_activity, 0);
+		pg_atomic_init_u64(&instance->last_call_at, 0);
+		recordlock_init(&instance->records);
 		ConditionVariableInit(&instance->changed);
 	}
 }
@@ -140,6 +153,13 @@ shared_startup(void)
 	ese_frames = ShmemInitStruct("ese frames", frames_size(), &found);
 	ese_frames = (char *) TYPEALIGN(FRAME_ALIGNMENT, ese_frames);
 	LWLockRelease(AddinShmemInitLock);
+}
+
+void
+shared_note_activity(EseInstance *instance)
+{
+	pg_atomic_write_u64(&instance->last_activity, clock_us());
+	pg_atomic_write_u64(&instance->last_call_at, GetCurrentTimestamp());
 }
 
 void

@@ -10,13 +10,15 @@
  *
  * Locks, in the order in which they may be taken:
  *
- *	registry lock		slots coming and going (id, name), the files under ese/
+ *	record locks		writing files under ese/; see recordlock.h
+ *	registry lock		slots coming and going: id, name, parameters
  *	instance lock		one for each slot: its calls, its backup's description
  *	frame lock			which frame and which handle belongs to whom
  *	handle number lock	ese/handles; only workers that open a file take it
  *
- * No lock is held while waiting for anything, and nothing that can take long
- * but the writing of files under ese/ (registry lock) happens under one.
+ * No LWLock is held while waiting for anything, a disk included.  A record
+ * lock is held for as long as its file is being written; reads, stops, closes
+ * and views take none.
  *
  * Fields that are read without a lock are atomics; see their comments.
  *
@@ -33,11 +35,14 @@
 #include "engine/protocol.h"
 #include "engine/ring.h"
 #include "history.h"
+#include "identity.h"
 #include "param.h"
+#include "recordlock.h"
 
 #define ESE_MAX_INSTANCES		128
 #define ESE_MAX_OPEN_FILES		1024
 #define ESE_CALL_SLOTS			32
+#define ESE_UNRECORDED			4
 #define ESE_NAME_LENGTH			51	/* 50 characters and the NUL */
 #define ESE_DISPLAY_LENGTH		256
 
@@ -64,7 +69,9 @@ typedef struct BackupStatus
 	ProtocolState protocol;		/* open_files counts handles */
 	HistoryRow	row;			/* what will be, or was, its history row */
 	TimestampTz phase_started_at;
-	bool		quiescent;		/* a stop has taken full effect */
+	bool		quiescent;		/* a stop has taken, or would take, full
+								 * effect */
+	bool		ending;			/* the row is final: a stop comes too late */
 	int			stop_error;		/* what calls get after a stop: JetErr */
 	int64		files_total;
 	int64		files_done;
@@ -78,11 +85,19 @@ typedef struct BackupStatus
 
 typedef struct EseInstance
 {
-	/* registry lock to change; id is read first, under it or not at all */
-	int32		id;				/* 0: the slot is free */
+	/*
+	 * The definition, as it is on disk.  The registry's record lock and the
+	 * registry lock to change; who needs more of it than a word at once,
+	 * takes the latter.  The id is set last, and read first.
+	 */
+	_Atomic int32 id;			/* 0: the slot is free */
 	char		name[ESE_NAME_LENGTH];
 	char		display_name[ESE_DISPLAY_LENGTH];
 	bool		enabled;		/* ese_init() was called and no ese_term() */
+	int64		copied_at;		/* TimestampTz: when the data directory was
+								 * found to be a copy; 0: it never was */
+	int64		chain_floor;	/* full backups with smaller ids are those of
+								 * the original */
 	Parameters	params;
 
 	/* index of this slot; constant */
@@ -98,14 +113,25 @@ typedef struct EseInstance
 	 */
 	pg_atomic_uint64 stop_word;
 
-	/* time of the last sign of life of a client; see backup_idle_timeout */
+	/*
+	 * The last sign of life of a client: clock_us(), for backup_idle_timeout,
+	 * and the time of day, to be shown.
+	 */
 	pg_atomic_uint64 last_activity;
+	pg_atomic_uint64 last_call_at;
+
+	/* who may write its history and its findings */
+	RecordLock	records;
 
 	/* instance lock */
 	InstanceState state;
 	int			worker_proc_number;
 	char		failure[ESE_MESSAGE_LENGTH];	/* why the worker died */
 	BackupStatus backup;
+	int			unrecorded_count;
+	HistoryRow	unrecorded[ESE_UNRECORDED]; /* final rows that are not on disk
+											 * yet, oldest first */
+	char		unrecorded_why[ESE_MESSAGE_LENGTH];
 	uint64		next_ticket;
 	int			answer_owner;	/* call that owns the answer frame, or -1 */
 	Call		calls[ESE_CALL_SLOTS];
@@ -146,10 +172,17 @@ typedef struct EseHandle
 
 typedef struct EseShared
 {
-	/* registry lock */
-	bool		loaded;			/* ese/ has been read */
+	/* who may read and write ese/state */
+	RecordLock	registry;
+
+	/* the registry's record lock to change */
+	_Atomic bool loaded;		/* ese/state has been read */
+	_Atomic bool stale;			/* it says something else than this memory */
+	bool		launched;		/* the instances that start with the server
+								 * have been started */
 	int32		next_instance_id;
 	int64		next_backup_id;
+	Identity	identity;		/* of this data directory */
 
 	/* constant */
 	int			max_instances;
@@ -180,6 +213,9 @@ extern LWLock *instance_lock(EseInstance *instance);
 /* Hooks, set by _PG_init. */
 extern void shared_request(void);
 extern void shared_startup(void);
+
+/* A client has shown that it is there. */
+extern void shared_note_activity(EseInstance *instance);
 
 /* Refuse to go on when the library was not preloaded. */
 extern void shared_check_loaded(void);

@@ -58,7 +58,7 @@ stop_request(EseInstance *instance, int64 backup, StopCause cause,
 	open = status->protocol.phase != PHASE_NONE &&
 		(backup == 0 || backup == status->row.backup_id);
 	*stopped_backup = open ? status->row.backup_id : 0;
-	if (open && !status->protocol.stopped)
+	if (open && !status->protocol.stopped && !status->ending)
 	{
 		HistoryRow *row = &status->row;
 

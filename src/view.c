@@ -106,17 +106,6 @@ add_wal_retained(Row *row, const Chain *chain)
 		row_add_int64(row, chain_wal_retained(chain));
 }
 
-static HistoryRow *
-read_history(int32 instance_id, int *count)
-{
-	HistoryRow *rows;
-
-	LWLockAcquire(registry_lock(), LW_SHARED);
-	rows = history_read(instance_id, count);
-	LWLockRelease(registry_lock());
-	return rows;
-}
-
 /* The view ese_instance. */
 Datum
 ese_instance_rows(PG_FUNCTION_ARGS)
@@ -137,7 +126,7 @@ ese_instance_rows(PG_FUNCTION_ARGS)
 		if (!copy_instance(i, copy))
 			continue;
 		pid = pg_atomic_read_u32(&copy->worker_pid);
-		history = read_history(copy->id, &count);
+		history = history_read(copy->id, &count);
 		full = last_of_kind(history, count, KIND_FULL, 0);
 		since = full ? full->backup_id : 0;
 		chain_look(copy, &chain);
@@ -252,7 +241,7 @@ ese_backup_progress_rows(PG_FUNCTION_ARGS)
 		row_add_int64(&row, status->bytes_closed + bytes_in_handles(copy->id));
 		row_add_int64(&row, status->bytes_per_second);
 		row_add_int64(&row, h->checksum_failures);
-		row_add_time(&row, (int64) pg_atomic_read_u64(&copy->last_activity));
+		row_add_time(&row, (int64) pg_atomic_read_u64(&copy->last_call_at));
 		row_put(&row);
 	}
 	return (Datum) 0;
@@ -362,7 +351,7 @@ ese_backup_history_rows(PG_FUNCTION_ARGS)
 
 		if (!copy_instance(i, copy))
 			continue;
-		rows = read_history(copy->id, &count);
+		rows = history_read(copy->id, &count);
 		for (int r = 0; r < count; r++)
 		{
 			/* what the slot knows of an open backup is newer */
@@ -392,9 +381,7 @@ ese_checksum_failure_rows(PG_FUNCTION_ARGS)
 
 		if (!copy_instance(i, copy))
 			continue;
-		LWLockAcquire(registry_lock(), LW_SHARED);
 		findings = finding_read(copy->id, &count);
-		LWLockRelease(registry_lock());
 		for (int f = 0; f < count; f++)
 		{
 			const char *slash = strrchr(findings[f].file_name, '/');

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * worker.c
- *	  The launcher, and the main loop of an instance's background worker.
+ *	  The main loop of an instance's background worker.
  *
  * The worker is crash-only: an error that is not the cancel of a Begin is
  * recorded in the slot and ends the process with status 1; the postmaster
@@ -54,15 +54,14 @@
 /* How long the way out waits for threads that are inside a system call. */
 #define JOIN_MS			2000
 
-PGDLLEXPORT void ese_launcher_main(Datum arg);
 PGDLLEXPORT void ese_worker_main(Datum arg);
 
 static Worker worker_state;
 static volatile sig_atomic_t interrupt_allowed = false;
 
-static void
-fill_registration(BackgroundWorker *registration, const char *function,
-				  const char *name, Datum arg)
+void
+worker_fill_registration(BackgroundWorker *registration, const char *function,
+						 const char *name, Datum arg)
 {
 	memset(registration, 0, sizeof(*registration));
 	registration->bgw_flags = BGWORKER_SHMEM_ACCESS |
@@ -76,19 +75,6 @@ fill_registration(BackgroundWorker *registration, const char *function,
 	registration->bgw_main_arg = arg;
 }
 
-void
-worker_register_launcher(void)
-{
-	BackgroundWorker registration;
-
-	fill_registration(&registration, "ese_launcher_main", "ese launcher", 0);
-	strlcpy(registration.bgw_type, "ese launcher",
-			sizeof(registration.bgw_type));
-	/* after a crash the workers come back by themselves */
-	registration.bgw_restart_time = BGW_NEVER_RESTART;
-	RegisterBackgroundWorker(&registration);
-}
-
 bool
 worker_start(EseInstance *instance)
 {
@@ -96,8 +82,8 @@ worker_start(EseInstance *instance)
 	char		name[BGW_MAXLEN];
 
 	snprintf(name, sizeof(name), "ese instance %s", instance->name);
-	fill_registration(&registration, "ese_worker_main", name,
-					  Int32GetDatum(instance->id));
+	worker_fill_registration(&registration, "ese_worker_main", name,
+							 Int32GetDatum(instance->id));
 	strlcpy(registration.bgw_type, "ese instance",
 			sizeof(registration.bgw_type));
 	registration.bgw_restart_time = 1;
@@ -247,12 +233,18 @@ die_early(int code, Datum arg)
 {
 	Worker	   *worker = &worker_state;
 
+	/* an ERROR may have come with one held */
+	LWLockReleaseAll();
 	backup_die_early(worker);
 	instance_set_state(worker->instance, worker->leaving ?
 					   INSTANCE_TERMINATING : INSTANCE_FAILED);
 }
 
-/* Last on the way out: threads end, the record is written, the slot freed. */
+/*
+ * Last on the way out.  Threads end, and everything that others may wait for
+ * is given free; then comes what may take long, or fail.  An ERROR here would
+ * be FATAL, and end the way out: nothing raises.
+ */
 static void
 die_late(int code, Datum arg)
 {
@@ -264,8 +256,6 @@ die_late(int code, Datum arg)
 	if (worker->engine != NULL)
 		joined = eng_close(worker->engine, JOIN_MS);
 	worker->engine = NULL;
-	restore_close(worker, false);
-	target_remove(&worker->target);
 	backup_die_late(worker);
 	/* a thread inside a system call may still write to its frame */
 	if (joined)
@@ -277,20 +267,45 @@ die_late(int code, Datum arg)
 	pg_atomic_write_u32(&instance->worker_pid, 0);
 	if (worker->leaving)
 		instance_set_state(instance, INSTANCE_STOPPED);
+
+	backup_die_last(worker);
+	restore_close(worker, false);
+	target_remove(&worker->target);
+}
+
+/*
+ * Is the process that holds the slot gone?  A worker that could not leave in
+ * order has left its process ID behind.
+ */
+static bool
+holder_is_dead(EseInstance *instance, uint32 pid)
+{
+	int			number = instance->worker_proc_number;
+
+	if (kill((pid_t) pid, 0) != 0 && errno == ESRCH)
+		return true;
+	/* another program may have the number by now */
+	return compat_proc(number)->pid != (int) pid;
 }
 
 /* Take the slot, or leave it to the worker that has it. */
 static void
 claim_instance(EseInstance *instance)
 {
-	uint32		nobody = 0;
+	uint32		holder = 0;
 
-	if (!pg_atomic_compare_exchange_u32(&instance->worker_pid, &nobody,
-										(uint32) MyProcPid))
-		proc_exit(0);
+	while (!pg_atomic_compare_exchange_u32(&instance->worker_pid, &holder,
+										   (uint32) MyProcPid))
+	{
+		if (holder != 0 && !holder_is_dead(instance, holder))
+			proc_exit(0);
+	}
 	instance->worker_proc_number = compat_my_proc_number();
 	before_shmem_exit(die_early, 0);
 	on_shmem_exit(die_late, 0);
+	/* what a worker that left without a word had open */
+	if (instance->backup.protocol.phase != PHASE_NONE)
+		backup_publish_end(instance, STOP_WORD_STOPPED);
 }
 
 /*
@@ -337,7 +352,8 @@ set_up(Worker *worker, int32 id)
 	}
 	instance_set_state(instance, INSTANCE_INITIALIZING);
 	testpoint("init.start");
-	history_close_open_rows(id, instance->params.history_limit);
+	/* if they cannot be written now, they are later */
+	worker->rows_open = !history_close_open_rows(instance, 0);
 	(void) unlink(statefile_manifest_path(id));
 	private_remove_stale(id);
 	worker->file_places = (int) instance->params.max_open_files + SPARE_FILES;
@@ -368,22 +384,33 @@ serve_term(Worker *worker, Call *call)
 	EseInstance *instance = worker->instance;
 	bool		stop = (call->request.grbit &
 						(JET_bitTermStopBackup | JET_bitTermAbrupt)) != 0;
+	FileProblem problem;
 	int64		stopped;
 
 	if (backup_refuse(worker, call, stop ? CALL_TERM_STOP : CALL_TERM))
 		return;
+	/* what would start again with the server is not stopped */
+	if (!registry_set_enabled(instance, false, &problem))
+	{
+		answer_error(&call->answer, statefile_jet_error(&problem),
+					 "the end of instance \"%s\" cannot be recorded",
+					 instance->name);
+		answer_detail(&call->answer, "%c%s.",
+					  pg_toupper((unsigned char) problem.message[0]),
+					  problem.message + 1);
+		return;
+	}
 	if (worker->backup != NULL)
 	{
 		(void) stop_request(instance, 0, CAUSE_TERM,
 							JET_errBackupAbortByServer,
 							call->request.client.role_name,
 							"the instance was terminated", &stopped);
-		backup_finish(worker, OUTCOME_ABORTED_BY_SERVER,
-					  instance->backup.stop_error,
-					  instance->backup.row.reason);
+		(void) backup_finish(worker, OUTCOME_ABORTED_BY_SERVER,
+							 instance->backup.stop_error,
+							 instance->backup.row.reason);
 	}
 	testpoint("term.start");
-	registry_set_enabled(instance, false);
 	worker->leaving = true;
 }
 
@@ -469,7 +496,7 @@ serve(Worker *worker, Call *call)
 {
 	EseInstance *instance = worker->instance;
 
-	pg_atomic_write_u64(&instance->last_activity, GetCurrentTimestamp());
+	shared_note_activity(instance);
 	PG_TRY();
 	{
 		dispatch(worker, call);
@@ -480,7 +507,7 @@ serve(Worker *worker, Call *call)
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	pg_atomic_write_u64(&instance->last_activity, GetCurrentTimestamp());
+	shared_note_activity(instance);
 	if (!is_deferred(call))
 		(void) call_answer(instance, call);
 }
@@ -494,9 +521,9 @@ undo_abandoned_begin(Worker *worker)
 	while (call_take_abandoned_begin(worker->instance, &id))
 	{
 		if (worker->backup != NULL && worker->backup->id == id)
-			backup_finish(worker, OUTCOME_ABORTED_BY_CALLER,
-						  errBackupAbortByCaller,
-						  "the session that began the backup left before it got the answer");
+			(void) backup_finish(worker, OUTCOME_ABORTED_BY_CALLER,
+								 errBackupAbortByCaller,
+								 "the session that began the backup left before it got the answer");
 	}
 }
 
@@ -523,30 +550,34 @@ empty_limbo(Worker *worker)
 		MemoryContextDeleteChildren(worker->limbo);
 }
 
-/* One round: everything there is to do now. */
+/* What is due, however many calls are queued. */
 static void
-work(Worker *worker)
+keep_up(Worker *worker)
 {
-	Call	   *call;
-
 	reload_settings(worker);
 	backup_pursue_stop(worker);
 	undo_abandoned_begin(worker);
 	openfile_pump(worker);
 	native_pump(worker);
 	restore_pump(worker);
+	backup_tick(worker);
+}
+
+/* One round: everything there is to do now. */
+static void
+work(Worker *worker)
+{
+	Call	   *call;
+
+	keep_up(worker);
 	while (!worker->leaving &&
 		   (call = call_next(worker->instance)) != NULL)
 	{
 		serve(worker, call);
-		backup_pursue_stop(worker);
-		undo_abandoned_begin(worker);
-		openfile_pump(worker);
-		native_pump(worker);
-		restore_pump(worker);
+		if (!worker->leaving)
+			keep_up(worker);
 		CHECK_FOR_INTERRUPTS();
 	}
-	backup_tick(worker);
 	empty_limbo(worker);
 	frame_sweep_zombies();
 }
@@ -634,39 +665,5 @@ ese_worker_main(Datum arg)
 	PG_END_TRY();
 	ereport(LOG,
 			(errmsg("instance \"%s\" stopped", worker->instance->name)));
-	proc_exit(0);
-}
-
-/* Start one instance with the server; says why when that fails. */
-static void
-launch(EseInstance *instance)
-{
-	instance_set_state(instance, INSTANCE_INITIALIZING);
-	if (worker_start(instance))
-		return;
-	instance_set_state(instance, INSTANCE_STOPPED);
-	ereport(WARNING,
-			(errmsg("could not start a background worker for instance \"%s\"",
-					instance->name),
-			 errhint("Increase max_worker_processes (now %d) and restart the server.",
-					 max_worker_processes)));
-}
-
-void
-ese_launcher_main(Datum arg)
-{
-	pqsignal(SIGTERM, die);
-	BackgroundWorkerUnblockSignals();
-	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
-
-	registry_load();
-	for (int i = 0; i < ese_shared->max_instances; i++)
-	{
-		EseInstance *instance = instance_of_index(i);
-
-		if (instance->id != 0 && instance->enabled &&
-			instance->params.auto_start)
-			launch(instance);
-	}
 	proc_exit(0);
 }

@@ -10,8 +10,15 @@
 
 #include "shared.h"
 
-/* At preload: the launcher that starts instances with the server. */
-extern void worker_register_launcher(void);
+struct BackgroundWorker;
+
+/* launcher.c, at preload: what starts instances with the server. */
+extern void launcher_register(void);
+
+/* What all processes of this extension have in common. */
+extern void worker_fill_registration(struct BackgroundWorker *registration,
+									 const char *function, const char *name,
+									 Datum arg);
 
 /* Register the worker of an instance; false when no worker slot is free. */
 extern bool worker_start(EseInstance *instance);
