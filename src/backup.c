@@ -58,7 +58,7 @@ backup_record_or_keep(EseInstance *instance)
 
 	copy_row(instance, &row);
 	if (!history_record(instance, &row, &problem))
-		history_keep(instance, &row, &problem);
+		history_report_kept(instance, &row, &problem);
 }
 
 /* J0505: which backup is in the way. */
@@ -583,7 +583,7 @@ record_end(Worker *worker, int error)
 				 problem.message);
 		backup_complete_row(worker, OUTCOME_FAILED, error, reason);
 	}
-	history_keep(instance, row, &problem);
+	history_report_kept(instance, row, &problem);
 	return error;
 }
 

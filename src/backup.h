@@ -182,12 +182,16 @@ extern void backup_tick(Worker *worker);
 
 /*
  * guard.c: what is left of a backup whose worker is on its way out: before
- * core has left backup mode; after that, in memory; and, when nobody waits for
- * this process any more, on disk.
+ * core has left backup mode; after that; when its place is empty; and, when
+ * nobody waits for this process any more, on disk.
  */
 extern void backup_die_early(Worker *worker);
 extern void backup_die_late(Worker *worker);
+extern void backup_die_publish(Worker *worker);
 extern void backup_die_last(Worker *worker);
+
+/* guard.c: what a worker that left without a word had open is over. */
+extern void backup_bury(EseInstance *instance);
 
 /* Parts of backup_finish(), for a worker that is on its way out. */
 extern void backup_complete_row(Worker *worker, BackupOutcome outcome,

@@ -321,6 +321,17 @@ backup_die_early(Worker *worker)
 	eng_stop(worker->engine);
 }
 
+/* The final row is what readers of the history find from now on. */
+static void
+keep_last_row(Worker *worker)
+{
+	static const FileProblem problem = {.message = "its worker ended"};
+
+	worker->last_row = worker->instance->backup.row;
+	worker->has_last_row = true;
+	history_keep(worker->instance, &worker->last_row, &problem);
+}
+
 void
 backup_die_late(Worker *worker)
 {
@@ -328,23 +339,24 @@ backup_die_late(Worker *worker)
 	HistoryRow *row = &instance->backup.row;
 	BackupOutcome outcome = OUTCOME_FAILED;
 
-	if (worker->backup == NULL)
-		return;
 	/* what is on record as good stays so, whatever was left to do */
-	if (worker->backup->recorded)
-	{
-		backup_publish_end(instance, 0);
+	if (worker->backup == NULL || worker->backup->recorded)
 		return;
-	}
 
 	/* who had stopped it before, has his receipt */
 	if (row->stop_cause == CAUSE_USER || row->stop_cause == CAUSE_TERM ||
 		row->stop_cause == CAUSE_IDLE_TIMEOUT)
 		outcome = OUTCOME_ABORTED_BY_SERVER;
 	backup_complete_row(worker, outcome, instance->backup.stop_error, row->reason);
-	worker->last_row = *row;
-	worker->has_last_row = true;
-	backup_publish_end(instance, STOP_WORD_STOPPED);
+	keep_last_row(worker);
+}
+
+void
+backup_die_publish(Worker *worker)
+{
+	if (worker->backup != NULL)
+		backup_publish_end(worker->instance, worker->has_last_row ?
+						   STOP_WORD_STOPPED : 0);
 }
 
 void
@@ -355,6 +367,23 @@ backup_die_last(Worker *worker)
 	if (!worker->has_last_row)
 		return;
 	if (!history_record(worker->instance, &worker->last_row, &problem))
-		history_keep(worker->instance, &worker->last_row, &problem);
+		history_report_kept(worker->instance, &worker->last_row, &problem);
 	backup_log_outcome(&worker->last_row);
+}
+
+void
+backup_bury(EseInstance *instance)
+{
+	static const FileProblem problem = {.message = "its worker ended"};
+	HistoryRow	row;
+
+	if (instance->backup.protocol.phase == PHASE_NONE)
+		return;
+	LWLockAcquire(instance_lock(instance), LW_EXCLUSIVE);
+	if (!instance->backup.ending)
+		history_close_row(&instance->backup.row);
+	row = instance->backup.row;
+	LWLockRelease(instance_lock(instance));
+	history_keep(instance, &row, &problem);
+	backup_publish_end(instance, STOP_WORD_STOPPED);
 }

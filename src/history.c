@@ -423,6 +423,13 @@ history_keep(EseInstance *instance, const HistoryRow *row,
 	strlcpy(instance->unrecorded_why, problem->message,
 			sizeof(instance->unrecorded_why));
 	LWLockRelease(instance_lock(instance));
+}
+
+void
+history_report_kept(EseInstance *instance, const HistoryRow *row,
+					const FileProblem *problem)
+{
+	history_keep(instance, row, problem);
 	ereport(WARNING,
 			(errmsg("the end of %s %lld of instance \"%s\" could not be recorded: %s",
 					history_noun(row->kind), (long long) row->backup_id,
@@ -468,9 +475,8 @@ history_find(int32 instance_id, int64 backup_id, HistoryRow *row)
 	return found;
 }
 
-/* The final status of a row that was left open. */
-static void
-close_row(HistoryRow *row)
+void
+history_close_row(HistoryRow *row)
 {
 	if (row->status == OUTCOME_STOPPED)
 		row->status = OUTCOME_ABORTED_BY_SERVER;
@@ -500,7 +506,7 @@ history_close_open_rows(EseInstance *instance, int64 except)
 			 rows[i].status != OUTCOME_RUNNING) ||
 			rows[i].backup_id == except)
 			continue;
-		close_row(&rows[i]);
+		history_close_row(&rows[i]);
 		good = history_record(instance, &rows[i], &problem);
 	}
 	pfree(rows);

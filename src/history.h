@@ -106,9 +106,14 @@ extern bool history_is_chain_base(const HistoryRow *row);
 extern bool history_record(struct EseInstance *instance, const HistoryRow *row,
 						   FileProblem *problem);
 
-/* It could not be recorded, for this reason: keep it until it can be. */
+/* It is not recorded yet, for this reason: keep it until it is. */
 extern void history_keep(struct EseInstance *instance, const HistoryRow *row,
 						 const FileProblem *problem);
+
+/* The same for one that could not be recorded, which is said. */
+extern void history_report_kept(struct EseInstance *instance,
+								const HistoryRow *row,
+								const FileProblem *problem);
 
 /* Try again what is kept; true when nothing is (any more). */
 extern bool history_settle(struct EseInstance *instance);
@@ -134,6 +139,9 @@ extern bool history_newest_id(int32 instance_id, int64 *newest,
  * written; ERROR when the history cannot be read.
  */
 extern bool history_close_open_rows(struct EseInstance *instance, int64 except);
+
+/* The final status of a row that was left open. */
+extern void history_close_row(HistoryRow *row);
 
 extern void history_remove(int32 instance_id);
 

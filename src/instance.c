@@ -572,6 +572,13 @@ report_ended_worker(EseInstance *instance)
 			 errhint("It is started again every second; the server log says more.")));
 }
 
+/* Does it run, and is it to go on? */
+static bool
+runs(EseInstance *instance)
+{
+	return instance->state == INSTANCE_RUNNING && instance->enabled;
+}
+
 /*
  * Wait until it runs, or until it is stopped: false.  A worker that died is
  * given time to come back.
@@ -580,13 +587,11 @@ static bool
 wait_until_settled(EseInstance *instance)
 {
 	int64		failed_since = 0;
-	InstanceState state;
 
 	ConditionVariablePrepareToSleep(&instance->changed);
-	while ((state = instance->state) != INSTANCE_RUNNING &&
-		   state != INSTANCE_STOPPED)
+	while (!runs(instance) && instance->state != INSTANCE_STOPPED)
 	{
-		if (state == INSTANCE_FAILED && failed_since == 0)
+		if (instance->state == INSTANCE_FAILED && failed_since == 0)
 			failed_since = clock_us();
 		if (failed_since != 0 &&
 			clock_us() - failed_since > WORKER_GONE_MS * INT64CONST(1000))
@@ -595,7 +600,7 @@ wait_until_settled(EseInstance *instance)
 									compat_wait_event("EseInit"));
 	}
 	ConditionVariableCancelSleep();
-	return state == INSTANCE_RUNNING;
+	return runs(instance);
 }
 
 /* on_exit: what was begun is undone when the session is told to end, too. */
@@ -654,12 +659,16 @@ ese_init(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32(JET_errSuccess);
 }
 
-/* Wait until the worker is gone and the slot says so. */
+/*
+ * Wait until the worker is gone and the slot says so; somebody may have had it
+ * started again by then.
+ */
 static void
 wait_until_stopped(EseInstance *instance, int32 id)
 {
 	ConditionVariablePrepareToSleep(&instance->changed);
-	while (instance->id == id && instance->state != INSTANCE_STOPPED)
+	while (instance->id == id && instance->state != INSTANCE_STOPPED &&
+		   !instance->enabled)
 		ConditionVariableTimedSleep(&instance->changed, WAIT_STEP_MS,
 									compat_wait_event("EseTerm"));
 	ConditionVariableCancelSleep();

@@ -265,12 +265,13 @@ die_late(int code, Datum arg)
 			frame_unreserve(instance);
 	}
 	pg_atomic_write_u32(&instance->worker_pid, 0);
-	if (worker->leaving)
-		instance_set_state(instance, INSTANCE_STOPPED);
-
-	backup_die_last(worker);
+	/* who waits for a native backup finds its place as it was */
 	restore_close(worker, false);
 	target_remove(&worker->target);
+	backup_die_publish(worker);
+	if (worker->leaving)
+		instance_set_state(instance, INSTANCE_STOPPED);
+	backup_die_last(worker);
 }
 
 /*
@@ -303,9 +304,7 @@ claim_instance(EseInstance *instance)
 	instance->worker_proc_number = compat_my_proc_number();
 	before_shmem_exit(die_early, 0);
 	on_shmem_exit(die_late, 0);
-	/* what a worker that left without a word had open */
-	if (instance->backup.protocol.phase != PHASE_NONE)
-		backup_publish_end(instance, STOP_WORD_STOPPED);
+	backup_bury(instance);
 }
 
 /*

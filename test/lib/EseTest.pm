@@ -14,7 +14,7 @@ use Test::More;
 
 our @EXPORT = qw(
   new_node dsn start_instance fails_with error_of wait_for nothing_held
-  restore_and_check is_good_restore set_test_points take_backup last_row kill_server @WAYS);
+  restore_and_check is_good_restore set_test_points take_backup last_row kill_server build_preload @WAYS);
 
 # Every way to take a backup: file by file, by streams, or by the server; each
 # with its parameters.
@@ -47,6 +47,16 @@ CONF
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION ese');
 	return $node;
+}
+
+# Build test/lib/<name>.c, to be preloaded into a server.
+sub build_preload
+{
+	my ($name) = @_;
+	my $library = PostgreSQL::Test::Utils::tempdir() . "/$name.so";
+	PostgreSQL::Test::Utils::system_or_bail('cc', '-D_GNU_SOURCE', '-shared', '-fPIC', '-O1', '-o', $library,
+		"test/lib/$name.c", '-ldl');
+	return $library;
 }
 
 # What EseClient::connect_to() takes.
