@@ -55,6 +55,7 @@ typedef struct Backup
 	bool		in_backup_mode;
 	bool		has_slot;
 	bool		on_standby;		/* begun in recovery */
+	TimestampTz logs_ended_at;	/* when its stop record was written */
 	bool		logs_listed;
 	bool		incremental;	/* logs only; holds the chain's slot */
 	bool		truncated;		/* TruncateLog has passed its checks */

@@ -95,6 +95,10 @@ fill_head(Worker *worker, LogManifestHead *head)
 	strlcpy(head->instance, worker->instance->name, sizeof(head->instance));
 	head->backup_id = backup->id;
 	head->incremental = backup->incremental;
+	/* what the server writes has an index */
+	head->indexed = backup->native != NATIVE_NONE;
+	head->ended_at = backup->logs_ended_at +
+		(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
 	gmtime_r(&started, &tm);
 	strftime(head->started_at, sizeof(head->started_at),
 			 "%Y-%m-%d %H:%M:%S GMT", &tm);

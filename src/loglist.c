@@ -318,6 +318,7 @@ stop_backup_mode(Worker *worker)
 					   "the standby was promoted during the backup");
 	testpoint("logs.stop");
 	compat_backup_stop(&backup->mode);
+	backup->logs_ended_at = GetCurrentTimestamp();
 	backup->in_backup_mode = false;
 	testpoint("logs.stopped");
 	if (MyReplicationSlot == NULL || compat_slot_is_lost(MyReplicationSlot))
@@ -426,6 +427,7 @@ roll_incremental(Worker *worker)
 		mode->stop_lsn = RequestXLogSwitch(false);
 		mode->stop_timeline = GetWALInsertionTimeLine();
 	}
+	worker->backup->logs_ended_at = GetCurrentTimestamp();
 	mode->start_timeline =
 		tliOfPointInHistory(mode->start_lsn,
 							readTimeLineHistory(mode->stop_timeline));
