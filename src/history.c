@@ -16,16 +16,18 @@
 
 #define HISTORY_MAGIC	0x48455345	/* "ESEH" */
 #define HISTORY_VERSION 3
+#define HISTORY_OLDEST	2
 
 /* How a field is stored: in the order of this table. */
 typedef struct RowField
 {
 	size_t		offset;
 	size_t		size;			/* of a string; 0 for a number */
+	uint32		since;			/* the first version that has it */
 } RowField;
 
-#define NUMBER(field) {offsetof(HistoryRow, field), 0}
-#define STRING(field) {offsetof(HistoryRow, field), sizeof(((HistoryRow *) 0)->field)}
+#define NUMBER(field, ...) {offsetof(HistoryRow, field), 0, __VA_ARGS__}
+#define STRING(field, ...) {offsetof(HistoryRow, field), sizeof(((HistoryRow *) 0)->field), __VA_ARGS__}
 
 static const RowField row_fields[] = {
 	NUMBER(backup_id),
@@ -58,8 +60,8 @@ static const RowField row_fields[] = {
 	NUMBER(verified_at),
 	STRING(verified_depth),
 	NUMBER(truncated),
-	NUMBER(warned),
-	STRING(log_manifest),
+	NUMBER(warned, 3),
+	STRING(log_manifest, 3),
 };
 
 static const char *const kind_names[] = {
@@ -161,7 +163,9 @@ get_row(RecordReader *reader, HistoryRow *row)
 	{
 		char	   *field = (char *) row + row_fields[i].offset;
 
-		if (row_fields[i].size > 0)
+		if (row_fields[i].since > reader->version)
+			memset(field, 0, Max(row_fields[i].size, sizeof(int64)));
+		else if (row_fields[i].size > 0)
 			record_get_string(reader, field, row_fields[i].size);
 		else
 			*(int64 *) field = record_get_int(reader);
@@ -208,8 +212,8 @@ read_rows(int32 instance_id, int *count, FileProblem *problem)
 
 	*count = 0;
 	file_name(name, instance_id);
-	switch (statefile_read(name, HISTORY_MAGIC, HISTORY_VERSION, &reader,
-						   &data, problem))
+	switch (statefile_read_since(name, HISTORY_MAGIC, HISTORY_OLDEST,
+								 HISTORY_VERSION, &reader, &data, problem))
 	{
 		case FILE_ABSENT:
 			return allocate_rows(SPARE_ROWS, problem);

@@ -175,8 +175,9 @@ read_file(int fd, const char *path, size_t *length, FileProblem *problem)
 }
 
 FileResult
-statefile_read(const char *name, uint32 magic, uint32 version,
-			   RecordReader *reader, char **data, FileProblem *problem)
+statefile_read_since(const char *name, uint32 magic, uint32 oldest,
+					 uint32 version, RecordReader *reader, char **data,
+					 FileProblem *problem)
 {
 	char		path[PATH_LENGTH];
 	RecordProblem why;
@@ -196,11 +197,19 @@ statefile_read(const char *name, uint32 magic, uint32 version,
 	close(fd);
 	if (*data == NULL)
 		return FILE_BAD;
-	why = record_open(reader, *data, length, magic, version);
+	why = record_open_since(reader, *data, length, magic, oldest, version);
 	if (why == RECORD_OK)
 		return FILE_FOUND;
 	pfree(*data);
 	return refuse_contents(path, why, problem);
+}
+
+FileResult
+statefile_read(const char *name, uint32 magic, uint32 version,
+			   RecordReader *reader, char **data, FileProblem *problem)
+{
+	return statefile_read_since(name, magic, version, version, reader, data,
+								problem);
 }
 
 bool

@@ -51,6 +51,12 @@ extern FileResult statefile_read(const char *name, uint32 magic,
 								 uint32 version, RecordReader *reader,
 								 char **data, FileProblem *problem);
 
+/* The same for a file that may be of an older version, from this one on. */
+extern FileResult statefile_read_since(const char *name, uint32 magic,
+									   uint32 oldest, uint32 version,
+									   RecordReader *reader, char **data,
+									   FileProblem *problem);
+
 /* Was the record read exactly to its end?  Frees its data. */
 extern bool statefile_read_done(const char *name, RecordReader *reader,
 								char *data, FileProblem *problem);

@@ -79,8 +79,8 @@ record_seal(ByteBuffer *buffer, uint32_t magic, uint32_t version)
 }
 
 RecordProblem
-record_open(RecordReader *reader, const char *data, size_t length,
-			uint32_t magic, uint32_t version)
+record_open_since(RecordReader *reader, const char *data, size_t length,
+				  uint32_t magic, uint32_t oldest, uint32_t version)
 {
 	uint64_t	body;
 
@@ -89,7 +89,8 @@ record_open(RecordReader *reader, const char *data, size_t length,
 		return RECORD_TOO_SHORT;
 	if (load(data + AT_MAGIC, 4) != magic)
 		return RECORD_WRONG_MAGIC;
-	if (load(data + AT_VERSION, 4) != version)
+	reader->version = (uint32_t) load(data + AT_VERSION, 4);
+	if (reader->version < oldest || reader->version > version)
 		return RECORD_WRONG_VERSION;
 	body = load(data + AT_LENGTH, 8);
 	if (body > RECORD_MAX_LENGTH || body != length - RECORD_HEADER_LENGTH)
@@ -100,6 +101,13 @@ record_open(RecordReader *reader, const char *data, size_t length,
 	reader->next = data + RECORD_HEADER_LENGTH;
 	reader->end = reader->next + body;
 	return RECORD_OK;
+}
+
+RecordProblem
+record_open(RecordReader *reader, const char *data, size_t length,
+			uint32_t magic, uint32_t version)
+{
+	return record_open_since(reader, data, length, magic, version, version);
 }
 
 int64_t

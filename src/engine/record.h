@@ -27,6 +27,7 @@ typedef struct RecordReader
 {
 	const char *next;
 	const char *end;
+	uint32_t	version;		/* that it was written in */
 	bool		bad;
 } RecordReader;
 
@@ -53,6 +54,11 @@ extern bool record_seal(ByteBuffer *buffer, uint32_t magic, uint32_t version);
 extern RecordProblem record_open(RecordReader *reader, const char *data,
 								 size_t length, uint32_t magic,
 								 uint32_t version);
+
+/* The same for a record that may be of an older version, from this one on. */
+extern RecordProblem record_open_since(RecordReader *reader, const char *data,
+									   size_t length, uint32_t magic,
+									   uint32_t oldest, uint32_t version);
 extern int64_t record_get_int(RecordReader *reader);
 
 /*

@@ -56,6 +56,12 @@ test_refusals(void)
 	   RECORD_WRONG_MAGIC, "foreign");
 	ok(record_open(&reader, record.data, record.length, MAGIC, 4) ==
 	   RECORD_WRONG_VERSION, "of another version");
+	ok(record_open_since(&reader, record.data, record.length, MAGIC, 3, 4) ==
+	   RECORD_OK && reader.version == 3, "an older version that is known");
+	ok(record_open_since(&reader, record.data, record.length, MAGIC, 4, 5) ==
+	   RECORD_WRONG_VERSION &&
+	   record_open_since(&reader, record.data, record.length, MAGIC, 1, 2) ==
+	   RECORD_WRONG_VERSION, "too old, and too new");
 	ok(record_open(&reader, record.data, record.length - 1, MAGIC, 3) ==
 	   RECORD_WRONG_LENGTH, "torn");
 	for (size_t i = 0; i < record.length; i++)
