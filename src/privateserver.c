@@ -349,14 +349,34 @@ private_end(PrivateServer *server)
 		remove_home(server);
 }
 
-bool
-private_run(PrivateServer *server, Child *child, char *argv[])
+/* Where one of the server's other programs is. */
+static char *
+program_path(const char *name)
 {
 	char		path[MAXPGPATH];
 
 	strlcpy(path, my_exec_path, sizeof(path));
 	get_parent_directory(path);
-	argv[0] = psprintf("%s/%s", path, argv[0]);
+	return psprintf("%s/%s", path, name);
+}
+
+char *
+private_missing_check(void)
+{
+	char		share[MAXPGPATH];
+
+	get_share_path(my_exec_path, share);
+	if (access(psprintf("%s/extension/amcheck.control", share), R_OK) != 0)
+		return "the extension amcheck";
+	if (access(program_path("pg_amcheck"), X_OK) != 0)
+		return "the program pg_amcheck";
+	return NULL;
+}
+
+bool
+private_run(PrivateServer *server, Child *child, char *argv[])
+{
+	argv[0] = program_path(argv[0]);
 	return child_start(child, argv, private_file(server, OUTPUT_NAME), false,
 					   session_options);
 }

@@ -71,6 +71,12 @@ extern char *private_last_words(const PrivateServer *server);
 extern void private_end(PrivateServer *server);
 
 /*
+ * What is not installed of what checks databases, palloc'd; NULL when all is
+ * there.
+ */
+extern char *private_missing_check(void);
+
+/*
  * Run one of the server's other programs there; argv[0] is its name.  What the
  * original's roles and databases set is not in force in its sessions.
  */

@@ -462,6 +462,22 @@ give_up_places(Worker *worker, Restore *restore)
 	source_close(&restore->source);
 }
 
+/* Before anything is copied: is there what checks databases? */
+static bool
+refuse_check(const Restore *restore, Call *call)
+{
+	const char *missing = private_missing_check();
+
+	if (!restore->verify || !restore->recover || missing == NULL)
+		return false;
+	answer_error(&call->answer, JET_errFeatureNotAvailable,
+				 "cannot verify a backup with depth \"%s\"", DEPTH_RESTORE);
+	answer_detail(&call->answer, "On this server %s is not installed.", missing);
+	answer_hint(&call->answer, "Install PostgreSQL's contrib modules, or verify with depth \"%s\".",
+				DEPTH_MANIFEST);
+	return true;
+}
+
 /* Find the source and make the destination, or refuse. */
 static bool
 refuse_restore(Worker *worker, Restore *restore, Call *call)
@@ -470,7 +486,7 @@ refuse_restore(Worker *worker, Restore *restore, Call *call)
 	const char *source = restore->verify ? request->path : request->text;
 	TargetError error;
 
-	if (backup_refuse(worker, call, CALL_BEGIN))
+	if (backup_refuse(worker, call, CALL_BEGIN) || refuse_check(restore, call))
 		return true;
 	if (source_find(&restore->source, source, &error))
 	{

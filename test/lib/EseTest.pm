@@ -14,7 +14,7 @@ use Test::More;
 
 our @EXPORT = qw(
   new_node dsn start_instance fails_with error_of wait_for nothing_held
-  restore_and_check is_good_restore set_test_points take_backup last_row kill_server build_preload @WAYS);
+  restore_and_check query_restored call_verbosely is_good_restore set_test_points take_backup last_row kill_server build_preload @WAYS);
 
 # Every way to take a backup: file by file, by streams, or by the server; each
 # with its parameters.
@@ -287,6 +287,32 @@ sub restore_and_check
 	$restored->append_conf('postgresql.conf', $options{conf}) if $options{conf};
 	$restored->start;
 	return $restored;
+}
+
+# Start a server in a restored directory, ask it, and remove the directory.
+sub query_restored
+{
+	my ($node, $data, $sql) = @_;
+	my $socket = PostgreSQL::Test::Utils::tempdir_short();
+	append_to_file("$data/postgresql.conf", "\nport = " . $node->port . "\nunix_socket_directories = '$socket'\nlisten_addresses = ''\nshared_preload_libraries = ''\nfsync = off\n");
+	PostgreSQL::Test::Utils::system_or_bail('pg_ctl', '-s', '-w', '-t', '180', '-D', $data, '-l', "$socket/log", 'start');
+	open(my $psql, '-|', 'psql', '-XAtq', '-h', $socket, '-p', $node->port, '-d', 'postgres', '-c', $sql) or die;
+	my $answer = do { local $/; <$psql> };
+	close($psql);
+	PostgreSQL::Test::Utils::system_or_bail('pg_ctl', '-s', '-w', '-m', 'fast', '-D', $data, 'stop');
+	system('rm', '-rf', $data);
+	chomp($answer);
+	return $answer;
+}
+
+# The SQLSTATE of a statement, and all messages that came with it.
+sub call_verbosely
+{
+	my ($node, $sql) = @_;
+	my ($out, $err) = ('', '');
+	my $status = $node->psql('postgres', $sql, stdout => \$out, stderr => \$err, extra_params => [ '-v', 'VERBOSITY=verbose' ]);
+	return ('00000', $err) if $status == 0;
+	return ($err =~ /^.*?ERROR:  (\w{5}):/m ? $1 : 'none', $err);
 }
 
 # pgbench's invariants, and the structure of tables and indexes.

@@ -29,16 +29,8 @@ sub make_chain
 }
 
 # SQLSTATE and messages of a verification, and of a restore.
-sub call
-{
-	my ($sql) = @_;
-	my ($out, $err) = ('', '');
-	my $status = $node->psql('postgres', $sql, stdout => \$out, stderr => \$err, extra_params => [ '-v', 'VERBOSITY=verbose' ]);
-	return $status == 0 ? ('00000', $err) : ($err =~ /^.*?ERROR:  (\w{5}):/m ? $1 : $err, $err);
-}
-
-sub verify { my ($directory) = @_; return call("SELECT ese_verify_backup($id, '$directory')"); }
-sub restore { my ($directory) = @_; return call("SELECT ese_restore_instance($id, '$directory', '$work/restored')"); }
+sub verify { my ($directory) = @_; return call_verbosely($node, "SELECT ese_verify_backup($id, '$directory')"); }
+sub restore { my ($directory) = @_; return call_verbosely($node, "SELECT ese_restore_instance($id, '$directory', '$work/restored')"); }
 
 # Damage a copy: both calls refuse it with this state and these words.
 sub refused
@@ -72,17 +64,7 @@ sub change
 
 sub segments { my ($directory) = @_; return sort map { basename($_) } grep { m{/[0-9A-F]{24}$} } glob("$directory/pg_wal/*"); }
 
-sub rows_of
-{
-	my ($data) = @_;
-	append_to_file("$data/postgresql.conf", "\nport = " . ($node->port) . "\nunix_socket_directories = '$work'\nlisten_addresses = ''\nshared_preload_libraries = ''\n");
-	PostgreSQL::Test::Utils::system_or_bail('pg_ctl', '-s', '-w', '-D', $data, '-l', "$work/log", 'start');
-	my $rows = `psql -XAtq -h $work -p @{[$node->port]} -d postgres -c 'SELECT string_agg(DISTINCT n::text, chr(32) ORDER BY n::text) FROM marker'`;
-	PostgreSQL::Test::Utils::system_or_bail('pg_ctl', '-s', '-w', '-m', 'fast', '-D', $data, 'stop');
-	system('rm', '-rf', $data);
-	chomp($rows);
-	return $rows;
-}
+sub rows_of { my ($data) = @_; return query_restored($node, $data, "SELECT string_agg(DISTINCT n::text, ' ' ORDER BY n::text) FROM marker"); }
 
 # ---- plain
 make_chain("$work/plain");
