@@ -131,7 +131,7 @@ SAN ?=
 SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
 
 .PHONY: setup demo test test-built check-unit check-boundary check-regress \
-	check-platform check-isolation check-tap bench indent indent-check
+	check-installed check-platform check-isolation check-tap bench indent indent-check
 
 setup:
 	@dev/setup.sh
@@ -187,19 +187,24 @@ check-platform:
 
 # ---- tests with a server; each starts its own
 
-check-regress:
+# They run what is installed.
+check-installed:
+	@cmp -s ese.so "$$($(PG_CONFIG) --pkglibdir)/ese.so" && cmp -s ese--1.0.sql "$$($(PG_CONFIG) --sharedir)/extension/ese--1.0.sql" \
+		|| { echo 'what is installed is not what was built: run make install first' >&2; exit 1; }
+
+check-regress: check-installed
 	$(PGXS_DIR)/src/test/regress/pg_regress --bindir=$(BINDIR) --inputdir=. \
 		--temp-instance=tmp_check --temp-config=test/ese.conf \
 		--load-extension=ese $(basename $(notdir $(wildcard sql/*.sql)))
 
-check-isolation:
+check-isolation: check-installed
 	$(PGXS_DIR)/src/test/isolation/pg_isolation_regress --bindir=$(BINDIR) \
 		--inputdir=test/isolation --outputdir=output_iso \
 		--temp-instance=tmp_check_iso --temp-config=test/ese.conf \
 		--load-extension=ese $(basename $(notdir $(wildcard test/isolation/specs/*.spec)))
 
 PROVE_TESTS ?= test/t/*.pl
-check-tap:
+check-tap: check-installed
 	rm -rf tmp_check && mkdir -p tmp_check
 	PATH="$(BINDIR):$$PATH" PG_REGRESS=$(PGXS_DIR)/src/test/regress/pg_regress \
 		TESTDIR="$(CURDIR)" PGPORT=65432 \

@@ -338,6 +338,11 @@ extern bool loglist_roll(Worker *worker);
 /* native.c */
 extern void native_begin(Worker *worker, Call *call);
 
+/* What a job that reads or writes files has failed with, in words. */
+extern void native_describe_failure(const Worker *worker,
+									const EngError *error, const char *name,
+									char *to, size_t size);
+
 /* Go on with a native backup: new limits, the next stage, its end. */
 extern void native_pump(Worker *worker);
 

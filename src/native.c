@@ -424,6 +424,25 @@ native_publish(Worker *worker)
 	LWLockRelease(instance_lock(worker->instance));
 }
 
+/*
+ * The same name is that of a file of the cluster and of the copy: what cannot
+ * be written names the directory it was to go to.
+ */
+void
+native_describe_failure(const Worker *worker, const EngError *error,
+						const char *name, char *to, size_t size)
+{
+	snprintf(to, size, "could not %s%s%s%s", error->writing ? "write" : "read",
+			 name != NULL ? " file \"" : " the files",
+			 name != NULL ? name : "", name != NULL ? "\"" : "");
+	if (error->writing)
+		snprintf(to + strlen(to), size - strlen(to), " in \"%s\"",
+				 worker->target.path);
+	if (error->sys_errno != 0)
+		snprintf(to + strlen(to), size - strlen(to), ": %s",
+				 strerror(error->sys_errno));
+}
+
 /* The job of a place has failed: that is the end. */
 static void
 fail_job(Worker *worker, NativeJob *place)
@@ -436,11 +455,7 @@ fail_job(Worker *worker, NativeJob *place)
 
 	if (place->stream != NULL && error.writing)
 		name = place->stream->name;
-	snprintf(reason, sizeof(reason), "could not %s%s%s%s%s%s",
-			 error.writing ? "write" : "read",
-			 name != NULL ? " file \"" : " the files", name != NULL ? name : "",
-			 name != NULL ? "\"" : "", error.sys_errno != 0 ? ": " : "",
-			 error.sys_errno != 0 ? strerror(error.sys_errno) : "");
+	native_describe_failure(worker, &error, name, reason, sizeof(reason));
 	fail(worker, error.jet, reason);
 }
 

@@ -89,7 +89,11 @@ wait_for_ring(Reading *reading)
 static void
 refuse_closed_handle(int32 number)
 {
-	refuse_parameter("handle %d is not open", number);
+	ereport(ERROR,
+			(jet_errcode(JET_errInvalidParameter),
+			 errmsg("handle %d is not open", number),
+			 jet_errdetail(JET_errInvalidParameter, NULL),
+			 errhint("The view ese_backup_handle lists the open handles.")));
 }
 
 /*

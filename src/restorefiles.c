@@ -429,11 +429,7 @@ fail_job(Worker *worker, NativeJob *place)
 			error.jet = JET_errLogFileCorrupt;
 	}
 	else
-		snprintf(reason, sizeof(reason), "could not %s \"%s\"%s%s",
-				 error.writing ? "write" : "read",
-				 name != NULL ? name : "the files",
-				 error.sys_errno != 0 ? ": " : "",
-				 error.sys_errno != 0 ? strerror(error.sys_errno) : "");
+		native_describe_failure(worker, &error, name, reason, sizeof(reason));
 	restore_fail(worker, error.jet, reason);
 }
 

@@ -344,6 +344,7 @@ my $message = fails_with($dbh, 'J1018', "SELECT ese_backup_instance($id, '$work/
 like($message, qr/\Q$path\E.*HINT:  The copy was kept in "\Q$work\E\/damaged"/s, 'names file and copy');
 is(last_row($node, 'status, error_number, checksum_failures'), 'failed|-1018|1', 'the history says so');
 is($node->safe_psql('postgres', 'SELECT file_name, block FROM ese_checksum_failure ORDER BY backup_id DESC LIMIT 1'), "$path|7", 'and where');
+is($node->safe_psql('postgres', 'SELECT pg_filenode_relation(tablespace_oid, relfilenode) FROM ese_checksum_failure ORDER BY backup_id DESC LIMIT 1'), 'damaged', 'which relation that is, the README tells');
 command_ok([ 'pg_verifybackup', '-q', "$work/damaged" ], 'the copy is what was read');
 set_parameter('verify_checksums', 'report');
 is(error_of($dbh, "SELECT ese_backup_instance($id, '$work/reported')"), '00000', 'report: it is a success');
@@ -372,7 +373,7 @@ SKIP:
 	{
 		set_parameter('backup_format', $format);
 		$message = fails_with($dbh, 'J1808', "SELECT ese_backup_instance($id, '$small/backup')", "$format: a full disk fails the backup");
-		like($message, qr/could not write file "[^"]+": No space left on device/, "$format: with a reason");
+		like($message, qr/could not write file "[^"]+" in "\Q$small\E\/backup": No space left on device/, "$format: with a reason and a place");
 		is($node->safe_psql('postgres', "SELECT count(*) FROM pg_ls_dir('$small')"), 0, "$format: nothing is left");
 	}
 	set_parameter('backup_format', 'plain');
