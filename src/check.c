@@ -167,12 +167,15 @@ is_good(const HistoryRow *row)
 	return is_ended(row) && row->status == OUTCOME_COMPLETED;
 }
 
-/* Does it read the data files? */
+/*
+ * Does it say whether pages are damaged?  One that did not read all data files
+ * says so only when it has found some.
+ */
 static bool
 is_of_data(const HistoryRow *row)
 {
 	return is_ended(row) && (row->kind == KIND_FULL || row->kind == KIND_COPY) &&
-		row->files > 0;
+		(row->status == OUTCOME_COMPLETED || row->checksum_failures > 0);
 }
 
 /* The newest such row; false when there is none. */
@@ -244,7 +247,7 @@ check_damaged_pages(EseInstance *instance, StringInfo detail)
 	HistoryRow	row;
 
 	if (!find_last(instance, is_of_data, &row))
-		appendStringInfo(detail, "No backup has read the data files yet.");
+		appendStringInfo(detail, "No backup has read all data files yet.");
 	else if (!DataChecksumsEnabled())
 		appendStringInfo(detail, "The cluster has no page checksums, so no backup can find any.");
 	else if (row.checksum_failures == 0)
@@ -288,8 +291,11 @@ check_records(EseInstance *instance, StringInfo detail)
 	if (instance->unrecorded_count > 0)
 	{
 		good = false;
-		appendStringInfo(detail, "The ends of %d backups are kept in memory, because they could not be recorded: %s.",
-						 instance->unrecorded_count, instance->unrecorded_why);
+		appendStringInfo(detail, "The end%s of %d backup%s kept in memory, because it could not be recorded: %s.",
+						 instance->unrecorded_count == 1 ? "" : "s",
+						 instance->unrecorded_count,
+						 instance->unrecorded_count == 1 ? " is" : "s are",
+						 instance->unrecorded_why);
 	}
 	LWLockRelease(instance_lock(instance));
 	if (ese_shared->stale)

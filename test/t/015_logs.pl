@@ -256,7 +256,7 @@ nothing_held($node, 'after the guards');
 
 # ---- ese_check_instance
 is($node->safe_psql('postgres', qq(SELECT string_agg("check", ', ') FROM ese_check_instance($id) WHERE ok)),
-	'wal_level, worker, replication slots, rights, WAL volume, chain, last good backup, last backup, damaged pages', 'ese_check_instance: all is well');
+	'wal_level, worker, replication slots, rights, WAL volume, chain, last good backup, last backup, damaged pages, data directory, records', 'ese_check_instance: all is well');
 $node->safe_psql('postgres', "SELECT pg_drop_replication_slot('ese_main')");
 is($node->safe_psql('postgres', qq(SELECT "check", detail FROM ese_check_instance($id) WHERE NOT ok)),
 	'chain|The slot of backup ' . last_row($node, 'backup_id') . ' does not exist: take a full backup.', 'a broken chain is not');
