@@ -59,12 +59,12 @@ for my $f (@$functions)
 	my $result = $f->{result} eq '-' ? 'void' : $f->{result};
 	my @ways = ([ 'one argument more', $result, [ @arguments, 'text' ], \@columns ]);
 	push @ways, [ 'one argument less', $result, [ @arguments[ 0 .. $#arguments - 1 ] ], \@columns ],
-	  [ 'arguments of other types', $result, [ map { $swapped{$_} } @arguments ], \@columns ]
+	  [ 'arguments of other types', $result, [ map { $swapped{$_} // 'text' } @arguments ], \@columns ]
 	  if @arguments;
-	push @ways, [ 'another result', $swapped{$result}, \@arguments, \@columns ] if !@columns && !$f->{procedure};
+	push @ways, [ 'another result', $swapped{$result} // 'text', \@arguments, \@columns ] if !@columns && !$f->{procedure};
 	push @ways, [ 'one column more', $result, \@arguments, [ @columns, 'text' ] ],
 	  [ 'one column less', $result, \@arguments, [ @columns[ 0 .. $#columns - 1 ] ] ],
-	  [ 'columns of other types', $result, \@arguments, [ map { $swapped{$_} } @columns ] ]
+	  [ 'columns of other types', $result, \@arguments, [ map { $swapped{$_} // 'text' } @columns ] ]
 	  if @columns;
 	for my $way (@ways)
 	{
