@@ -8,7 +8,10 @@
 #include "postgres.h"
 
 #include <dirent.h>
+#include <sys/stat.h>
 
+#include "access/xlog.h"
+#include "miscadmin.h"
 #include "utils/timestamp.h"
 
 #include "registry.h"
@@ -16,6 +19,9 @@
 #define STATE_FILE		"state"
 #define STATE_MAGIC		0x53455345	/* "ESES" */
 #define STATE_VERSION	2
+
+/* It knew a directory by its device and inode, and no copies. */
+#define STATE_OLDEST	1
 
 /* What a change of the file is to be, beside what is in memory. */
 typedef struct Change
@@ -72,8 +78,12 @@ get_definition(RecordReader *reader, Definition *definition)
 	record_get_string(reader, definition->display_name,
 					  sizeof(definition->display_name));
 	definition->enabled = record_get_int(reader) != 0;
-	definition->copied_at = record_get_int(reader);
-	definition->chain_floor = record_get_int(reader);
+	definition->copied_at = definition->chain_floor = 0;
+	if (reader->version > STATE_OLDEST)
+	{
+		definition->copied_at = record_get_int(reader);
+		definition->chain_floor = record_get_int(reader);
+	}
 	get_parameters(reader, &definition->params);
 	if (definition->id <= 0)
 		reader->bad = true;
@@ -148,6 +158,7 @@ save(const Change *change, FileProblem *problem)
 {
 	ByteBuffer	record = {0};
 
+	/* a directory that has none yet, or a copy */
 	if (ese_shared->identity.token[0] == 0 &&
 		!identity_renew(&ese_shared->identity, problem))
 		return false;
@@ -285,24 +296,61 @@ break_all(void)
 	}
 }
 
+/* The device number of an old file says nothing; is the inode this one? */
+static const char *
+old_difference(int64 system_identifier, int64 inode)
+{
+	struct stat st;
+
+	if (system_identifier != (int64) GetSystemIdentifier())
+		return "they are another cluster's";
+	return stat(DataDir, &st) == 0 && (int64) st.st_ino == inode ? NULL :
+		"the files were copied, or have moved to another file system";
+}
+
 /*
- * Read the file; the record lock is held.  *foreign says why it is not this
- * directory's, or is NULL.
+ * Whose file is it?  *foreign says why it is not this directory's, or is NULL.
+ * What is on record of it may have changed all the same.
  */
+static bool
+compare_identity(RecordReader *reader, const char **foreign, bool *changed,
+				 FileProblem *problem)
+{
+	Identity   *here = &ese_shared->identity;
+	Identity	record;
+
+	if (!identity_look(here, problem))
+		return false;
+	if (reader->version == STATE_OLDEST)
+	{
+		int64		system_identifier = record_get_int(reader);
+
+		(void) record_get_int(reader);
+		*foreign = old_difference(system_identifier, record_get_int(reader));
+		*changed = true;
+		return true;
+	}
+	identity_get(reader, &record);
+	*foreign = identity_difference(&record, here);
+	*changed = memcmp(&record, here, sizeof(Identity)) != 0;
+	return true;
+}
+
+/* Read the file; the record lock is held. */
 static bool
 load(const char **foreign, FileProblem *problem)
 {
 	RecordReader reader;
-	Identity	record;
 	char	   *data;
+	bool		changed;
 	bool		good;
 
 	*foreign = NULL;
 	ese_shared->next_instance_id = 1;
 	ese_shared->next_backup_id = 1;
 	memset(&ese_shared->identity, 0, sizeof(Identity));
-	switch (statefile_read(STATE_FILE, STATE_MAGIC, STATE_VERSION, &reader,
-						   &data, problem))
+	switch (statefile_read_since(STATE_FILE, STATE_MAGIC, STATE_OLDEST,
+								 STATE_VERSION, &reader, &data, problem))
 	{
 		case FILE_ABSENT:
 			return pass_old_ids(problem);
@@ -311,21 +359,21 @@ load(const char **foreign, FileProblem *problem)
 		case FILE_FOUND:
 			break;
 	}
-	identity_get(&reader, &record);
+	good = compare_identity(&reader, foreign, &changed, problem);
 	ese_shared->next_instance_id = (int32) record_get_int(&reader);
 	ese_shared->next_backup_id = record_get_int(&reader);
-	good = get_all(&reader, problem);
-	if (!statefile_read_done(STATE_FILE, &reader, data, problem) || !good ||
-		!identity_look(&ese_shared->identity, problem))
+	good = good && get_all(&reader, problem);
+	/* with what has gone wrong before, it was not read to its end */
+	if (!good)
+		pfree(data);
+	if (!good || !statefile_read_done(STATE_FILE, &reader, data, problem))
 		return false;
-	*foreign = identity_difference(&record, &ese_shared->identity);
 	if (*foreign != NULL)
 	{
 		break_all();
 		memset(&ese_shared->identity, 0, sizeof(Identity));
 	}
-	ese_shared->stale = memcmp(&record, &ese_shared->identity,
-							   sizeof(Identity)) != 0;
+	ese_shared->stale = changed;
 	return true;
 }
 
