@@ -55,7 +55,7 @@ CREATE FUNCTION ese_init(instance integer, if_stopped boolean DEFAULT false)
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 REVOKE ALL ON FUNCTION ese_init(integer, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION ese_init(integer, boolean) IS
-    'starts the background worker of an instance';
+    'starts the background worker of an instance; 0: it runs';
 
 CREATE FUNCTION ese_term(instance integer, grbit integer DEFAULT 0)
     RETURNS integer
@@ -366,7 +366,7 @@ COMMENT ON COLUMN ese_instance.last_copy_at IS 'start of the last good copy back
 COMMENT ON COLUMN ese_instance.last_differential_at IS 'start of the last good differential backup';
 COMMENT ON COLUMN ese_instance.chain_backup_id IS 'full backup of the current chain';
 COMMENT ON COLUMN ese_instance.chain_location IS 'where the chain lies';
-COMMENT ON COLUMN ese_instance.chain_state IS 'none, ok or broken';
+COMMENT ON COLUMN ese_instance.chain_state IS 'none, ok, or broken: the slot is gone or has lost WAL, or the data directory is a copy';
 COMMENT ON COLUMN ese_instance.failure IS 'why the worker died last; null unless it has';
 
 CREATE FUNCTION ese_system_parameter_rows(
