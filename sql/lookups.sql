@@ -4,7 +4,7 @@ SELECT ese_grbit('JET_bitBackupIncremental | JET_bitBackupAtomic');
 SELECT ese_grbit('JET_bitStopServiceResume');
 SELECT ese_check(0), ese_check(578);
 SELECT number, name, sqlstate, category, raised, backup_after, retry
-  FROM ese_error WHERE number IN (-801, -800, -505, -1018, -1811, -554) ORDER BY number;
+  FROM ese_error WHERE number IN (-801, -800, -505, -1018, -1811, -506) ORDER BY number;
 SELECT count(*), count(DISTINCT number), count(*) FILTER (WHERE raised) > 20 AS many_raised,
        bool_and(raised = (backup_after IS NOT NULL) AND raised = (retry IS NOT NULL)) AS complete
   FROM ese_error;
