@@ -30,6 +30,8 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "libpq/libpq-be.h"
+#include "libpq/libpq.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -267,6 +269,20 @@ reader_check_end(Reading *reading)
 	stop_check(reading->instance, reading->stop_word);
 }
 
+/*
+ * A request may be served when its client has gone, and has even gone on in
+ * another session: then it moves the position under it, or asks for the
+ * previous piece, of which the client has another reading.
+ */
+static void
+refuse_for_nobody(void)
+{
+	if (MyProcPort != NULL && !pq_check_connection())
+		ereport(FATAL,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("connection to client lost")));
+}
+
 /* The whole read, with the claim held. */
 static bytea *
 read_piece(Reading *reading, uint64 max_bytes, bool has_offset,
@@ -289,6 +305,7 @@ read_piece(Reading *reading, uint64 max_bytes, bool has_offset,
 	testpoint("read.copied");
 
 	reader_check_end(reading);
+	refuse_for_nobody();
 	if (reading->length > 0)
 		ring_delivered(ring, reading->start, reading->length);
 	reader_touch(reading);
@@ -402,6 +419,7 @@ ese_read_file_instance(PG_FUNCTION_ARGS)
 	if (has_offset && at_offset < 0)
 		refuse_parameter("at_offset must not be negative");
 
+	testpoint("read.start");
 	reader_claim(&reading, number);
 	PG_ENSURE_ERROR_CLEANUP(reader_release, PointerGetDatum(&reading));
 	{

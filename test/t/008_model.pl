@@ -205,7 +205,7 @@ sub end_backup
 	my $grbit = pick(1, 2, 0, 3, 0x101, 0x202);
 	my ($state, $result) = call("SELECT ese_end_external_backup_instance($id, $grbit)");
 	my $bits = $grbit & 3;
-	expect('End', $bits == 0 || $bits == 3 ? 'J1003' : !is_open() ? 'J0520' : '00000', $state);
+	expect('End', $grbit & 0x200 ? 'J0900' : $bits == 0 || $bits == 3 ? 'J1003' : !is_open() ? 'J0520' : '00000', $state);
 	return if $state ne '00000';
 	# with nothing but a few files read no backup of the model is good
 	expect('End, result', $bits == 2 ? 0 : $m{stopped} ? -801 : -800, $result);
@@ -252,7 +252,7 @@ pass("$calls steps and no difference");
 for my $place ('Begin 00000', 'Begin J0505', 'OpenFile attached 00000', 'OpenFile attached J0521', 'OpenFile attached J0801', 'OpenFile attached J1032',
 	'OpenFile attached J1011', 'OpenFile attached J1003', 'OpenFile attached J0520', 'OpenFile log 00000', 'OpenFile other J1203', 'OpenFile other J0569',
 	'ReadFile 00000', 'ReadFile J0801', 'ReadFile J1003', 'CloseFile 00000', 'CloseFile J1003', 'CloseFile J0520', 'GetLogInfo 00000', 'GetLogInfo J0521',
-	'GetLogInfo J0801', 'End 00000', 'End J0520', 'End J1003', 'Stop 00000', 'Term J0505', 'End, result -801', 'End, result -800', 'End, result 0')
+	'GetLogInfo J0801', 'End 00000', 'End J0520', 'End J1003', 'End J0900', 'Stop 00000', 'Term J0505', 'End, result -801', 'End, result -800', 'End, result 0')
 {
 	ok($seen{$place}, "$place: " . ($seen{$place} // 0));
 }
@@ -327,7 +327,7 @@ sub keep
 	my ($f, $at, $piece) = @_;
 	$f->{copy} = substr($f->{copy}, 0, $at) . $piece;
 	$f->{previous} = $at if length($piece) > 0;
-	$f->{asked_again} = 0;
+	$f->{asked_again} = $f->{lost} = 0;
 	return;
 }
 
@@ -337,17 +337,21 @@ sub piece_at
 	return until_free(sub { return $sessions[0]->selectrow_array('SELECT ese_read_file_instance(?, ?, ?, ?)', undef, $id, $f->{handle}, some_bytes(), $at) });
 }
 
+# Was the previous piece, asked for again, delivered?  The position is the same.
+sub is_unsure { my ($f) = @_; return $f->{asked_again} && $f->{asked_end} == length($f->{copy}); }
+
 # The next piece, as the client sees it: what the server believes to be
-# delivered may have been lost.  If that was the previous piece again, it may
-# have another end now.
+# delivered may have been lost.  If that was the previous piece again, its end
+# tells whether it was delivered; where it cannot, that piece is had once more.
 sub next_piece
 {
 	my ($f) = @_;
 	my $at = length($f->{copy});
-	my ($piece) = eval { piece_at($f, $at) };
-	if ($@)
+	my $unsure = is_unsure($f);
+	my ($piece) = $unsure ? () : eval { piece_at($f, $at) };
+	if ($unsure || $@)
 	{
-		die $@ if $sessions[0]->state ne 'J1003' || !$f->{asked_again};
+		die $@ if !$unsure && ($sessions[0]->state ne 'J1003' || !$f->{asked_again});
 		$at = $f->{previous};
 		($piece) = piece_at($f, $at);
 		$did{'reply to the previous piece lost'}++;
@@ -374,19 +378,43 @@ sub previous_piece
 	return;
 }
 
+# Make sure that client and server agree how much there is; not by a read if it
+# can be told otherwise, for that would mend what is to be looked at.
+sub agree
+{
+	my ($f) = @_;
+	my ($position) = $sessions[0]->selectrow_array('SELECT position FROM ese_backup_handle WHERE handle = ?', undef, $f->{handle});
+	next_piece($f) if $f->{lost} || $position != length($f->{copy}) || is_unsure($f);
+	return;
+}
+
 # A read that ends anywhere; its reply is lost if there was one.
 sub broken_read
 {
 	my ($f) = @_;
-	my $again = defined $f->{previous} && rand() < 0.3;
+	my $again = defined $f->{previous} && (is_unsure($f) || rand() < 0.3);
 	my $at = $again ? $f->{previous} : length($f->{copy});
+	my $bytes = pick(some_bytes(), 16777216);
+	my $end = $at + $bytes < $f->{size} ? $at + $bytes : $f->{size};
+	my $sql = "SELECT ese_read_file_instance($id, $f->{handle}, $bytes, $at)";
+	# of several that were broken off any may have been the one
+	$f->{asked_end} = $end if $again && (!$f->{asked_again} || $end == length($f->{copy}));
 	$f->{asked_again} ||= $again;
-	my $sql = "SELECT ese_read_file_instance($id, $f->{handle}, " . pick(some_bytes(), 16777216) . ", $at)";
-	return broken_call($sql);
+	$f->{lost} ||= broken_call($sql) eq 'lost connection';
+	return;
+}
+
+# One that comes when its statement has just ended, hits the next one.
+sub end_time_out
+{
+	my ($session) = @_;
+	return if eval { $session->do('SET statement_timeout = 0'); 1 };
+	$session->do('SET statement_timeout = 0');
+	return;
 }
 
 # A statement of a session of its own, which a time-out, a cancel or the end of
-# its connection ends.
+# its connection ends.  Returns which.
 sub broken_call
 {
 	my ($sql) = @_;
@@ -399,8 +427,8 @@ sub broken_call
 		my $ended = eval { $session->selectrow_array($sql); 1 };
 		$did{$ended ? 'in time' : $way}++;
 		die $@ if !$ended && $session->state !~ /^(57014|J1003)$/;
-		$session->do('SET statement_timeout = 0');
-		return;
+		end_time_out($session);
+		return $way;
 	}
 	$session->do($sql, { pg_async => DBD::Pg::PG_ASYNC });
 	usleep($ms * 1000);
@@ -408,13 +436,13 @@ sub broken_call
 	{
 		$sessions[0]->do("SELECT pg_cancel_backend($session->{pg_pid})");
 		$did{ eval { $session->pg_result; 1 } ? 'in time' : $way }++;
-		return;
+		return $way;
 	}
 	$did{$way}++;
 	POSIX::close($session->{pg_socket});
 	$session->{InactiveDestroy} = 1;
 	undef $breaking;
-	return;
+	return $way;
 }
 
 # What is left, or a part of it: what arrived before a cancel or time-out, is
@@ -422,7 +450,7 @@ sub broken_call
 sub copy_file
 {
 	my ($f) = @_;
-	next_piece($f);
+	agree($f);
 	my $session = $breaking //= EseClient::connect_to(dsn($node));
 	my $ends = rand() < 0.7;
 	$session->do('SET statement_timeout = ' . (1 + int(rand(12)))) if $ends;
@@ -435,7 +463,7 @@ sub copy_file
 	};
 	die $@ if !$ended && $session->state !~ /^(57014|J1003)$/;
 	$did{$ended ? 'copies' : 'broken copies'}++;
-	$session->do('SET statement_timeout = 0') if $ends;
+	end_time_out($session) if $ends;
 	undef $f->{previous} if length($f->{copy}) > $at;
 	return;
 }
@@ -444,13 +472,13 @@ sub copy_file
 sub close_and_go_on
 {
 	my ($f) = @_;
-	next_piece($f);
+	agree($f);
 	my $at = length($f->{copy});
 	until_free(sub { return $sessions[0]->selectrow_array('SELECT ese_close_file_instance(?, ?)', undef, $id, $f->{handle}) });
 	undef $f->{previous};
 	delete $f->{handle};
 	if ($at == $f->{size}) { $f->{done} = 1; }
-	else { open_at($f, $at); }
+	elsif ($at > 0) { open_at($f, $at); }
 	return;
 }
 

@@ -132,7 +132,7 @@ $dbh->do("SELECT ese_get_log_info_instance($id)");
 $handle = open_stream();
 my $logs = "$work/logs.tar";
 append_binary($logs, read_rows($handle));
-like(`tar tf $logs`, qr/backup_manifest\n$/, 'the manifest comes last');
+like(`tar tf $logs`, qr{backup_manifest\npg_wal/ese_logs\.\d+\n$}, 'the manifests come last');
 close_handle($handle);
 is(finish(), 0, 'the backup is good');
 untar("$work/resumed", $part, $logs);

@@ -7,6 +7,7 @@ use DBD::Pg;
 use Digest::SHA qw(sha256_hex);
 use EseClient;
 use EseTest;
+use POSIX ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -22,7 +23,7 @@ my $size = 12 * 1024 * 1024 + 4321;
 my (%noise, %copy);
 
 # Files of noise: larger than twice the ring of a handle, which is 4 MiB.
-for my $name (map { "noise$_" } 1 .. 8)
+for my $name (map { "noise$_" } 1 .. 9)
 {
 	open(my $random, '<:raw', '/dev/urandom') or die;
 	read($random, $noise{$name}, $size) == $size or die;
@@ -173,6 +174,22 @@ broken_piece('read.frame', $handle, $large, 1048576);
 read_rest('noise7', $handle);
 close_handle($handle);
 
+# ---- a request whose client has gone on elsewhere before it is served
+$handle = open_file('noise9');
+set_test_points($node, 'read.start=wait');
+$dbh->do("SET ese.test_points = ''");
+my $lost = EseClient::connect_to(dsn($node));
+$lost->do("SELECT ese_read_file_instance($id, $handle, $large, 0)", { pg_async => DBD::Pg::PG_ASYNC });
+wait_for($node, "SELECT wait_event_type = 'Extension' FROM pg_stat_activity WHERE pid = $lost->{pg_pid}");
+POSIX::close($lost->{pg_socket});
+$lost->{InactiveDestroy} = 1;
+keep('noise9', 0, EseClient::value($dbh, "SELECT ese_read_file_instance($id, $handle, $large, 0)"));
+write_at('noise9', 100, 'changed');
+set_test_points($node, '');
+wait_for($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $lost->{pg_pid}");
+read_rest('noise9', $handle);
+close_handle($handle);
+
 # ---- a call that copies, in a DO block; not where no COMMIT could stand
 $handle = open_file('noise8');
 keep('noise8', 0, piece($handle, 8192, 0));
@@ -200,7 +217,7 @@ piece($handle, 8192, 0);
 close_handle($handle);
 
 # ---- the manifest says of every copy what it is
-is($dbh->selectrow_array('SELECT files_done FROM ese_backup_progress'), 9, 'nine files count');
+is($dbh->selectrow_array('SELECT files_done FROM ese_backup_progress'), 10, 'ten files count');
 $dbh->do("SELECT ese_get_log_info_instance($id)");
 $handle = open_file('backup_manifest');
 my $manifest = piece($handle, 16777216, 0);
