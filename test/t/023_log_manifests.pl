@@ -193,4 +193,66 @@ EseClient::read_files(dsn($node), $id, $early, 1, map { $_->[0] } @shown[0 .. $#
 is(EseClient::value($dbh, 'SELECT ese_end_external_backup_instance(?)', $id), -612, 'a log that has changed since');
 like(last_row($node, 'reason'), qr/\Q$log\E/, 'is named');
 
+# ---- a standby: the segment in which its logs end is written on meanwhile
+$dbh->disconnect;
+$node->safe_psql('postgres', $_) for 'DROP TABLE there', 'DROP TABLESPACE space';
+$node->backup('base');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'base', has_streaming => 1);
+$standby->start;
+$id = start_instance($standby, 'standby', circular_log => 'off');
+$standby->safe_psql('postgres', "SELECT ese_set_system_parameter($id, 'manifest_checksums', 'sha256')");
+$dbh = EseClient::connect_to(dsn($standby));
+my $place = "$work/standby";
+mkdir($place, 0700);
+$node->safe_psql('postgres', 'INSERT INTO marker SELECT 1 FROM generate_series(1, 100)');
+$node->wait_for_catchup($standby);
+$dbh->do("SELECT ese_begin_external_backup_instance($id)");
+EseClient::read_files(dsn($standby), $id, $place, 2, EseClient::list_attached($dbh, $id, $place));
+@shown = @{ $dbh->selectall_arrayref("SELECT file_name FROM ese_get_log_info_instance($id)") };
+EseClient::read_file($dbh, $id, $shown[-1][0], $place);
+my ($last) = reverse grep { /[0-9A-F]{24}$/ } map { $_->[0] } @shown;
+EseClient::read_file($dbh, $id, $last, $place);
+my $first_read = slurp_file("$place/$last");
+$node->safe_psql('postgres', 'INSERT INTO marker SELECT 2 FROM generate_series(1, 100)');
+$node->wait_for_catchup($standby);
+EseClient::read_files(dsn($standby), $id, $place, 1, map { $_->[0] } @shown[0 .. $#shown - 1]);
+$dbh->do("SELECT ese_truncate_log_instance($id)");
+is(EseClient::value($dbh, 'SELECT ese_end_external_backup_instance(?)', $id), 0, 'a full backup of a standby');
+$n = $standby->safe_psql('postgres', "SELECT backup_id FROM ese_backup_history WHERE instance_id = $id");
+my $manifest = read_document("$place/pg_wal/ese_logs.$n");
+is(join(',', wrong_files($manifest, $place)), '', 'what was delivered is what its manifest says');
+my $end = hex($manifest->{'End-LSN'} =~ s/.*\///r) % 1048576;
+ok(slurp_file("$place/$last") eq $first_read && substr($first_read, $end) !~ /[^\0]/, 'the last segment ends where the backup does');
+isnt(substr(slurp_file($standby->data_dir . "/$last"), $end), substr($first_read, $end), 'and not where WAL has come to');
+
+# ---- a timeline switch
+my $before = { row => { backup_id => $n, stop_lsn => $manifest->{'End-LSN'} }, manifest => $manifest };
+$standby->promote;
+$standby->safe_psql('postgres', 'INSERT INTO marker VALUES (3)');
+EseClient::backup(dsn($standby), $id, $place, incremental => 1);
+$n = $standby->safe_psql('postgres', "SELECT max(backup_id) FROM ese_backup_history WHERE instance_id = $id");
+$manifest = read_document("$place/pg_wal/ese_logs.$n");
+is(join(',', map { $_->{Timeline} } @{ $manifest->{'WAL-Ranges'} }), '2,1', 'an incremental across a promotion has WAL of two timelines');
+is($manifest->{'WAL-Ranges'}[0]{'Start-LSN'}, $manifest->{'WAL-Ranges'}[1]{'End-LSN'}, 'without a gap');
+is($manifest->{Timeline}, 2, 'and ends on the new one');
+is($manifest->{Follows}{Checksum}, $before->{manifest}{'Manifest-Checksum'}, 'it follows the one of before');
+is(join(',', wrong_files($manifest, $place)), '', 'its files are what it says');
+ok((grep { $_->{Path} eq 'pg_wal/00000002.history' } @{ $manifest->{Files} }), 'with the history of the timeline');
+$standby->stop;
+
+# ---- a copy with a damaged page says so
+$id = $node->safe_psql('postgres', q{SELECT instance_id FROM ese_instance WHERE name = 'main'});
+$node->safe_psql('postgres', "SELECT ese_set_system_parameter($id, 'backup_format', 'plain'); SELECT ese_set_system_parameter($id, 'backup_compression', 'none')");
+my $damaged = $node->safe_psql('postgres', q{CREATE TABLE rotten AS SELECT 1 AS a; SELECT pg_relation_filepath('rotten')});
+$node->safe_psql('postgres', 'CHECKPOINT');
+open(my $relation, '+<:raw', $node->data_dir . "/$damaged") or die;
+seek($relation, 8000, 0);
+print $relation 'x';
+close($relation);
+$dbh = EseClient::connect_to(dsn($node));
+fails_with($dbh, 'J1018', "SELECT ese_backup_instance($id, '$work/damaged')", 'a damaged page');
+my $index = read_document("$work/damaged/pg_wal/ese_backup");
+is("$index->{State} " . join(',', map { $_->{Path} } @{ $index->{Damaged} }), "damaged $damaged", 'the index of what is kept names the file');
+
 done_testing();
