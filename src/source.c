@@ -113,13 +113,26 @@ check_doubles(const List *archives, TargetError *error)
 	return true;
 }
 
+/* Is this what an incremental leaves that did not come to be published? */
+static bool
+is_unpublished(const Source *source, const char *name)
+{
+	const BackupIndex *index = &source->chain.index;
+
+	if (!pg_str_endswith(name, TARGET_SUFFIX))
+		return false;
+	return strcmp(name, BACKUPINDEX_PATH_TAR TARGET_SUFFIX) == 0 ||
+		(strncmp(name, "logs.", 5) == 0 &&
+		 logs_number(name) > backupindex_newest(index)->backup_id);
+}
+
 /* Is this what lies in a directory of archives, and is not listed? */
 static bool
 is_expected_there(const Source *source, const char *name)
 {
 	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
 		strcmp(name, BACKUPINDEX_PATH_TAR) == 0 ||
-		pg_str_endswith(name, TARGET_SUFFIX) ||
+		is_unpublished(source, name) ||
 		logchain_is_leftover_archive(&source->chain, name);
 }
 
