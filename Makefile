@@ -93,6 +93,7 @@ OBJS = \
 	src/stop.o \
 	src/streamfile.o \
 	src/streamreader.o \
+	src/survive.o \
 	src/target.o \
 	src/testpoint.o \
 	src/unread.o \

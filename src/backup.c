@@ -168,9 +168,8 @@ backup_current_lsn(void)
 		GetXLogInsertRecPtr();
 }
 
-/* Leave backup mode; what has been copied is void. */
-static void
-leave_backup_mode(Backup *backup)
+void
+backup_leave_mode(Backup *backup)
 {
 	if (backup->in_backup_mode)
 		compat_backup_abort();
@@ -270,8 +269,7 @@ backup_judge(Worker *worker, char *reason, size_t size)
 	reason[0] = '\0';
 	if (status->protocol.stopped)
 	{
-		strlcpy(reason, status->row.reason[0] ? status->row.reason :
-				"the backup was stopped", size);
+		strlcpy(reason, status->row.reason, size);
 		return status->stop_error;
 	}
 	if (backup->failed_files > 0)
@@ -426,22 +424,39 @@ release_after_stop(Worker *worker)
 	ereport(LOG,
 			(errmsg("%s %lld of instance \"%s\" stopped by %s: %s",
 					history_noun(row.kind), (long long) row.backup_id, instance->name,
-					row.stop_requested_by, history_cause_name(row.stop_cause)),
-			 errdetail("It was quiescent %lld ms after the request.",
+					row.stop_requested_by, row.reason),
+			 errdetail("%s (%d). It was quiescent %lld ms after the request.",
+					   jet_error_name((int) row.error_number),
+					   (int) row.error_number,
 					   (long long) (row.quiescent_at - row.stop_requested_at) / 1000)));
 }
 
+/* Nothing runs any more: who waits for that can go on. */
 static void
-set_quiescent(Worker *worker)
+set_quiescent(EseInstance *instance)
 {
-	EseInstance *instance = worker->instance;
+	BackupStatus *status = &instance->backup;
 
-	leave_backup_mode(worker->backup);
 	LWLockAcquire(instance_lock(instance), LW_EXCLUSIVE);
-	instance->backup.row.quiescent_at = GetCurrentTimestamp();
-	instance->backup.quiescent = true;
+	if (status->row.stop_requested_at != 0 && status->row.quiescent_at == 0)
+		status->row.quiescent_at = stop_clock(status);
+	status->quiescent = true;
 	LWLockRelease(instance_lock(instance));
 	ConditionVariableBroadcast(&instance->changed);
+}
+
+bool
+backup_set_out(Worker *worker)
+{
+	EseInstance *instance = worker->instance;
+	bool		stopped;
+
+	LWLockAcquire(instance_lock(instance), LW_EXCLUSIVE);
+	stopped = instance->backup.protocol.stopped;
+	if (!stopped)
+		instance->backup.quiescent = false;
+	LWLockRelease(instance_lock(instance));
+	return !stopped;
 }
 
 void
@@ -464,7 +479,8 @@ backup_pursue_stop(Worker *worker)
 	if (eng_running(worker->engine) > 0 &&
 		clock_us() - backup->engine_stopped_at < ENGINE_STOP_MS * 1000)
 		return;
-	set_quiescent(worker);
+	backup_leave_mode(backup);
+	set_quiescent(instance);
 	testpoint("stop.quiescent");
 	worker_show_activity(worker);
 	release_after_stop(worker);
@@ -501,6 +517,14 @@ quiet_engine(Worker *worker)
 		pg_usleep(1000);
 }
 
+void
+backup_reopen(EseInstance *instance)
+{
+	LWLockAcquire(instance_lock(instance), LW_EXCLUSIVE);
+	instance->backup.ending = false;
+	LWLockRelease(instance_lock(instance));
+}
+
 /* The final row, with everything it says. */
 void
 backup_complete_row(Worker *worker, BackupOutcome outcome, int error,
@@ -519,7 +543,7 @@ backup_complete_row(Worker *worker, BackupOutcome outcome, int error,
 	strlcpy(row->reason, reason, sizeof(row->reason));
 	row->ended_at = now;
 	if (row->stop_requested_at != 0 && row->quiescent_at == 0)
-		row->quiescent_at = now;
+		row->quiescent_at = stop_clock(status);
 	if (row->stop_requested_at != 0 && row->released_at == 0)
 		row->released_at = now;
 	row->files = status->files_done;
@@ -597,7 +621,8 @@ backup_finish(Worker *worker, BackupOutcome outcome, int error,
 	HistoryRow	final;
 
 	quiet_engine(worker);
-	leave_backup_mode(backup);
+	backup_leave_mode(backup);
+	set_quiescent(instance);
 	openfile_close_all(worker);
 	/* of a backup with damaged pages the copy is worth keeping */
 	native_close(worker, outcome == OUTCOME_COMPLETED ||

@@ -142,6 +142,10 @@ typedef struct Worker
 	bool		leaving;		/* ese_term() was granted */
 	bool		has_last_row;	/* of the backup that ends with the worker */
 	HistoryRow	last_row;
+
+	/* the error that ended a call or a backup last, or ends the worker */
+	int			failure_number; /* JetErr, or 0 */
+	char		failure[ESE_MESSAGE_LENGTH];
 } Worker;
 
 /* begin.c */
@@ -166,6 +170,9 @@ extern void backup_end(Worker *worker, Call *call);
 /* Refuse a call the table does not allow now; true when it was refused. */
 extern bool backup_refuse(Worker *worker, Call *call,
 						  ProtocolCall protocol_call);
+
+/* The end of the backup was broken off: it can be stopped again. */
+extern void backup_reopen(EseInstance *instance);
 
 /* Go on with a stop that was requested; call until backup->released. */
 extern void backup_pursue_stop(Worker *worker);
@@ -209,7 +216,15 @@ extern bool backup_record_row(EseInstance *instance, FileProblem *problem);
 /* The same; one that cannot be recorded is kept until it can be. */
 extern void backup_record_or_keep(EseInstance *instance);
 
+/* Leave backup mode; what has been copied is void. */
+extern void backup_leave_mode(Backup *backup);
 extern void backup_drop_slot(Backup *backup);
+
+/*
+ * What a stop waits for begins: backup mode, threads.  False when one was
+ * requested before: then nothing may begin.
+ */
+extern bool backup_set_out(Worker *worker);
 
 /* How far WAL has been written, or on a standby replayed. */
 extern XLogRecPtr backup_current_lsn(void);

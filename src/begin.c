@@ -9,7 +9,6 @@
 
 #include "access/xlog.h"
 #include "miscadmin.h"
-#include "storage/fd.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -19,6 +18,7 @@
 #include "engine/jet.h"
 #include "refuse.h"
 #include "registry.h"
+#include "survive.h"
 #include "testpoint.h"
 #include "worker_internal.h"
 
@@ -127,7 +127,8 @@ publish_start(Worker *worker, const Request *request, BackupKind kind)
 			sizeof(row->application_name));
 	row->started_at = GetCurrentTimestamp();
 	status->phase_started_at = row->started_at;
-	status->quiescent = status->ending = false;
+	status->quiescent = true;	/* nothing runs yet */
+	status->ending = false;
 	status->stop_error = 0;
 	status->files_total = status->files_done = 0;
 	status->files_in_streams = status->files_waiting = 0;
@@ -161,6 +162,25 @@ create_backup(Worker *worker, int64 id, bool incremental)
 }
 
 static void
+cancel_start(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_QUERY_CANCELED),
+			 errmsg("the start of the backup was cancelled")));
+}
+
+/*
+ * From here on a stop has something to wait for; until here it took effect
+ * with the request, whatever fsync the worker is in.
+ */
+static void
+set_out(Worker *worker)
+{
+	if (!backup_set_out(worker))
+		cancel_start();
+}
+
+static void
 reserve_wal(Backup *backup)
 {
 	CheckSlotRequirements();
@@ -186,6 +206,7 @@ start_backup_mode(Worker *worker, const char *label)
 
 	reserve_wal(backup);
 	testpoint("begin.start");
+	set_out(worker);
 	compat_backup_start(&backup->mode, label, fast);
 	backup->in_backup_mode = true;
 	testpoint("begin.started");
@@ -208,6 +229,7 @@ take_up_chain(Worker *worker)
 	Chain		chain;
 
 	testpoint("begin.start");
+	set_out(worker);
 	compat_acquire_slot(chain_slot_name(worker->instance));
 	backup->mode.start_lsn = MyReplicationSlot->data.restart_lsn;
 	chain_look(worker->instance, &chain);
@@ -215,21 +237,6 @@ take_up_chain(Worker *worker)
 	filelist_init(&backup->attach);
 	filelist_init(&backup->logs);
 	testpoint("begin.listed");
-}
-
-/*
- * What the abort of a transaction would do for an ERROR that the worker
- * survives: the cancel of a Begin.
- */
-static void
-clean_up_after_error(void)
-{
-	LWLockReleaseAll();
-	ConditionVariableCancelSleep();
-	AtEOXact_Files(false);
-	if (MyReplicationSlot != NULL)
-		ReplicationSlotRelease();
-	FlushErrorState();
 }
 
 /* Begin was cancelled: by a stop, or by the session that waited for it. */
@@ -258,22 +265,40 @@ undo_begin(Worker *worker, Call *call)
 	}
 }
 
-/* Run start_backup_mode(); false when it was cancelled. */
+/* Is this Begin not wanted any more? */
+static bool
+is_given_up(Worker *worker, Call *call)
+{
+	return worker->instance->backup.protocol.stopped ||
+		call_is_abandoned(worker->instance, call);
+}
+
+/* What a try that was cancelled has taken. */
+static void
+undo_try(Worker *worker, MemoryContext memory)
+{
+	survive_clean_up();
+	backup_leave_mode(worker->backup);
+	backup_drop_slot(worker->backup);
+	MemoryContextDelete(memory);
+}
+
+/* Try to start; false when it was cancelled. */
 static bool
 try_start(Worker *worker, Call *call)
 {
-	MemoryContext caller = MemoryContextSwitchTo(worker->backup->context);
+	MemoryContext memory = AllocSetContextCreate(worker->backup->context,
+												 "ese start",
+												 ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(memory);
 	volatile bool started = false;
 
 	worker_allow_interrupt(true);
 	PG_TRY();
 	{
 		/* a stop that came before the signal could be taken */
-		if (worker->instance->backup.protocol.stopped ||
-			call_is_abandoned(worker->instance, call))
-			ereport(ERROR,
-					(errcode(ERRCODE_QUERY_CANCELED),
-					 errmsg("the start of the backup was cancelled")));
+		if (is_given_up(worker, call))
+			cancel_start();
 		if (worker->backup->incremental)
 			take_up_chain(worker);
 		else
@@ -287,12 +312,27 @@ try_start(Worker *worker, Call *call)
 		if (geterrcode() != ERRCODE_QUERY_CANCELED)
 			PG_RE_THROW();
 		MemoryContextSwitchTo(caller);
-		clean_up_after_error();
+		undo_try(worker, memory);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
-	return started && !worker->instance->backup.protocol.stopped &&
-		!call_is_abandoned(worker->instance, call);
+	return started;
+}
+
+/*
+ * Start; false when it was stopped or abandoned.  A cancel for neither reason
+ * belongs to nobody: to a Begin that was over when the signal came, or to who
+ * has called pg_cancel_backend() on the worker.
+ */
+static bool
+start(Worker *worker, Call *call)
+{
+	bool		started;
+
+	do
+		started = try_start(worker, call);
+	while (!started && !is_given_up(worker, call));
+	return started && !is_given_up(worker, call);
 }
 
 /* The backup is open. */
@@ -374,7 +414,7 @@ backup_start(Worker *worker, Call *call)
 					 (call->request.grbit & JET_bitBackupIncremental) != 0 ?
 					 KIND_INCREMENTAL : KIND_FULL))
 		return false;
-	if (!try_start(worker, call))
+	if (!start(worker, call))
 	{
 		undo_begin(worker, call);
 		return false;

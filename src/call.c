@@ -96,16 +96,24 @@ is_uncollected_begin(const Call *call)
 }
 
 /*
- * Leave without the answer; also runs when the session dies (code is not 0).
- * What needs nobody goes on when its session has died.
+ * Does the call go on although its requester leaves?  What needs nobody does,
+ * unless its own user cancels it: not when the session dies (code is not 0),
+ * meets a timeout or a conflict with recovery.
  */
+static bool
+goes_on(int code, const Call *call)
+{
+	return needs_nobody(call) && (code != 0 || !report_is_users_cancel());
+}
+
+/* Leave without the answer; also runs when the session dies. */
 static void
 abandon(int code, Datum arg)
 {
 	Pending    *pending = (Pending *) DatumGetPointer(arg);
 	EseInstance *instance = pending->instance;
 	Call	   *call = pending->call;
-	bool		dies = code != 0 && needs_nobody(call);
+	bool		goes = goes_on(code, call);
 	bool		wake = false;
 	bool		interrupt = false;
 
@@ -118,11 +126,11 @@ abandon(int code, Datum arg)
 				call->state = CALL_FREE;
 				break;
 			case CALL_SERVED:
-				call->state = dies ? CALL_ORPHANED : CALL_ABANDONED;
-				interrupt = is_begin(call) && !dies;
+				call->state = goes ? CALL_ORPHANED : CALL_ABANDONED;
+				interrupt = is_begin(call) && !goes;
 				break;
 			case CALL_ANSWERED:
-				wake = is_uncollected_begin(call) && !dies;
+				wake = is_uncollected_begin(call) && !goes;
 				call->state = wake ? CALL_ABANDONED : CALL_FREE;
 				break;
 			case CALL_FREE:
@@ -161,6 +169,23 @@ queue_request(EseInstance *instance, const Request *request)
 	return NULL;
 }
 
+static void
+refuse_worker_gone(EseInstance *instance)
+{
+	char		failure[ESE_MESSAGE_LENGTH];
+
+	LWLockAcquire(instance_lock(instance), LW_SHARED);
+	strlcpy(failure, instance->failure, sizeof(failure));
+	LWLockRelease(instance_lock(instance));
+	ereport(ERROR,
+			(jet_errcode(JET_errInstanceUnavailable),
+			 errmsg("the worker of instance \"%s\" is not running",
+					instance->name),
+			 jet_errdetail(JET_errInstanceUnavailable,
+						   privilege_to_monitor() ? failure : NULL),
+			 errhint("The server log says why it ended; it is started again every second.")));
+}
+
 /*
  * An instance that is not there for calls: stopped meanwhile, or its worker
  * stays away.  "since" is when this was first seen, 0 before.
@@ -181,13 +206,7 @@ check_worker(EseInstance *instance, TimestampTz *since)
 		*since = GetCurrentTimestamp();
 	else if (TimestampDifferenceExceeds(*since, GetCurrentTimestamp(),
 										WORKER_GONE_MS))
-		ereport(ERROR,
-				(jet_errcode(JET_errInstanceUnavailable),
-				 errmsg("the worker of instance \"%s\" is not running",
-						instance->name),
-				 jet_errdetail(JET_errInstanceUnavailable,
-							   privilege_to_monitor() ? instance->failure : NULL),
-				 errhint("The server log says why it ended; it is started again every second.")));
+		refuse_worker_gone(instance);
 }
 
 /* Wait for a free place among the calls. */
@@ -214,6 +233,23 @@ submit(Pending *pending, const Request *request)
 	ConditionVariableCancelSleep();
 }
 
+/*
+ * Has the worker answered?  Looked at under the lock under which it has
+ * answered: what it wrote before, the answer and the page in the answer frame,
+ * is there for whoever has seen the state so, also where stores of one
+ * processor come to another in any order.
+ */
+static bool
+is_answered(EseInstance *instance, const Call *call)
+{
+	bool		answered;
+
+	LWLockAcquire(instance_lock(instance), LW_SHARED);
+	answered = call->state == CALL_ANSWERED;
+	LWLockRelease(instance_lock(instance));
+	return answered;
+}
+
 /* Wait for the answer, copy it, and free the call. */
 static void
 collect(Pending *pending, Answer *answer, char **page)
@@ -224,7 +260,7 @@ collect(Pending *pending, Answer *answer, char **page)
 
 	worker_wake(instance);
 	ConditionVariablePrepareToSleep(&instance->changed);
-	while (call->state != CALL_ANSWERED)
+	while (!is_answered(instance, call))
 	{
 		check_worker(instance, &gone_since);
 		ConditionVariableTimedSleep(&instance->changed, WAIT_STEP_MS,
@@ -233,7 +269,10 @@ collect(Pending *pending, Answer *answer, char **page)
 	ConditionVariableCancelSleep();
 	testpoint("call.answered");
 
-	/* the answer frame is ours until the call is free */
+	/*
+	 * Answer and answer frame are ours until the call is free, which the lock
+	 * lets nobody see before we have copied them.
+	 */
 	if (page != NULL && call->answer.page_length > 0)
 	{
 		*page = palloc(call->answer.page_length);

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
@@ -48,13 +49,28 @@ PG_FUNCTION_INFO_V1(ese_unread_files);
 PG_FUNCTION_INFO_V1(ese_truncate_log_instance);
 PG_FUNCTION_INFO_V1(ese_end_external_backup_instance);
 
+/* The transaction's one snapshot is held to its end, whatever is popped. */
+static void
+refuse_isolation(const char *procedure)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("%s cannot be called at isolation level \"%s\"", procedure,
+					XactIsoLevel == XACT_SERIALIZABLE ? "serializable" :
+					"repeatable read"),
+			 errdetail("Its snapshot would hold back VACUUM for as long as the call takes."),
+			 errhint("SET default_transaction_isolation = 'read committed' before the call.")));
+}
+
 bool
-client_leave_snapshot(FunctionCallInfo fcinfo)
+client_leave_snapshot(FunctionCallInfo fcinfo, const char *procedure)
 {
 	CallContext *context = (CallContext *) fcinfo->context;
 
 	if (context == NULL || !IsA(context, CallContext) || context->atomic)
 		return false;
+	if (IsolationUsesXactSnapshot())
+		refuse_isolation(procedure);
 	ForgetPortalSnapshots();
 	InvalidateCatalogSnapshot();
 	return true;

@@ -12,9 +12,11 @@
 
 /*
  * In a CALL outside a transaction block: give up the snapshot, which would
- * hold back VACUUM for as long as the call takes.  False elsewhere.
+ * hold back VACUUM for as long as the call takes.  False elsewhere; an ERROR
+ * at an isolation level that keeps it.
  */
-extern bool client_leave_snapshot(FunctionCallInfo fcinfo);
+extern bool client_leave_snapshot(FunctionCallInfo fcinfo,
+								  const char *procedure);
 
 /* Fill in the label of a backup that is to begin. */
 extern void client_set_label(Request *request, FunctionCallInfo fcinfo,

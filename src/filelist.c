@@ -16,8 +16,10 @@
 #include "miscadmin.h"
 #include "storage/fd.h"
 
+#include "engine/jet.h"
 #include "engine/relfile.h"
 #include "filelist.h"
+#include "report.h"
 #include "statefile.h"
 
 /* Memory for so many bytes of names is taken at once. */
@@ -125,9 +127,11 @@ filelist_add(FileList *list, FileKind kind, const char *name, int64 size)
 	return entry;
 }
 
+/* Cancelled with the start of the backup: the list goes then. */
 static int
 compare_entries(const void *a, const void *b)
 {
+	CHECK_FOR_INTERRUPTS();
 	return strcmp(((const FileEntry *) a)->name,
 				  ((const FileEntry *) b)->name);
 }
@@ -321,12 +325,37 @@ scan_link(Scan *scan, const char *name, const char *path)
 				 errhint("Only tablespaces and pg_wal may be symbolic links.")));
 }
 
+/* What cannot be read now is better known now than after all the rest. */
+static void
+refuse_unreadable(const char *kind, const char *path)
+{
+	bool		denied = errno == EACCES;
+
+	ereport(ERROR,
+			(denied ? jet_errcode(JET_errFileAccessDenied) :
+			 errcode_for_file_access(),
+			 errmsg("could not open %s \"%s\": %m", kind, path),
+			 denied ? jet_errdetail(JET_errFileAccessDenied, NULL) : 0,
+			 errhint("A backup holds everything in the data directory: let the server's user read it, or move it out.")));
+}
+
+/* Only of a file that is not plainly the server's own the kernel is asked. */
+static void
+check_readable(const char *path, const struct stat *st)
+{
+	if ((st->st_uid != geteuid() || !(st->st_mode & S_IRUSR)) &&
+		access(path, R_OK) != 0 && errno != ENOENT)
+		refuse_unreadable("file", path);
+}
+
 static void
 add_file(Scan *scan, const char *name, const char *path,
 		 const struct stat *st, const Location *where)
 {
 	FileEntry  *entry;
 	RelFile		file;
+
+	check_readable(path, st);
 
 	if (!where->has_relations || !relfile_parse(name, &file))
 		entry = filelist_add(scan->list, FILE_OTHER, path, st->st_size);
@@ -392,6 +421,8 @@ read_names(const char *path)
 
 	if (directory == NULL && errno == ENOENT)
 		return NIL;
+	if (directory == NULL)
+		refuse_unreadable("directory", path);
 	while ((de = ReadDir(directory, real)) != NULL)
 	{
 		if (strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0)

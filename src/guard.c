@@ -312,7 +312,12 @@ backup_die_early(Worker *worker)
 
 	if (worker->backup == NULL || worker->backup->recorded)
 		return;
+	/* a way out in the middle of its end */
+	backup_reopen(instance);
 	cause = cause_of_exit(worker->backup);
+	if (worker->failure_number != 0)
+		(void) stop_request(instance, 0, cause, worker->failure_number,
+							"server", worker->failure, &stopped);
 	(void) stop_request(instance, 0, cause,
 						cause == CAUSE_WAL_LIMIT ?
 						JET_errRequiredLogFilesMissing :

@@ -533,8 +533,9 @@ is_complete(Worker *worker)
 
 		if (entry->status != FILE_FAILED || entry->damaged)
 			continue;
-		snprintf(reason, sizeof(reason), "could not open file \"%s\"",
-				 entry->name);
+		snprintf(reason, sizeof(reason), "could not open file \"%s\"%s%s",
+				 entry->name, entry->failure_errno ? ": " : "",
+				 entry->failure_errno ? strerror(entry->failure_errno) : "");
 		fail(worker, entry->kind == FILE_LOG ? JET_errMissingFileToBackup :
 			 JET_errFileAccessDenied, reason);
 		return false;

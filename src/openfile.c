@@ -184,7 +184,10 @@ openfile_settle_missing(Worker *worker, FileEntry *entry, int sys_errno)
 	}
 	error = open_error(entry, sys_errno);
 	if (is_of_file(error))
+	{
+		entry->failure_errno = (uint8_t) sys_errno;
 		fail_entry(worker, entry, entry->status, error);
+	}
 	return error;
 }
 

@@ -10,6 +10,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 
 #include "engine/jet.h"
 #include "engine/options.h"
@@ -75,6 +76,20 @@ report_stopped(const char *instance_name, int stop_error, const char *facts)
 					instance_name),
 			 jet_errdetail(stop_error, facts),
 			 errhint("End the backup, then begin a new one.")));
+}
+
+bool
+report_is_users_cancel(void)
+{
+	MemoryContext caller = MemoryContextSwitchTo(TopTransactionContext);
+	ErrorData  *error = CopyErrorData();
+	bool		cancel = error->sqlerrcode == ERRCODE_QUERY_CANCELED &&
+		error->message_id != NULL &&
+		strcmp(error->message_id, "canceling statement due to user request") == 0;
+
+	FreeErrorData(error);
+	MemoryContextSwitchTo(caller);
+	return cancel;
 }
 
 PGDLLEXPORT Datum ese_error_name(PG_FUNCTION_ARGS);

@@ -31,6 +31,12 @@ extern void report_remember(const Answer *answer);
 extern void report_stopped(const char *instance_name, int stop_error,
 						   const char *facts) pg_attribute_noreturn();
 
+/*
+ * In a PG_CATCH: was it the user who cancelled, and not a timeout or a
+ * conflict with recovery?
+ */
+extern bool report_is_users_cancel(void);
+
 /* Refuse an argument. */
 #define refuse_parameter(...) \
 	ereport(ERROR, (jet_errcode(JET_errInvalidParameter), \

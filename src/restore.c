@@ -531,6 +531,9 @@ restore_begin(Worker *worker, Call *call)
 	worker->backup->native = NATIVE_RESTORE;
 	publish_begun(worker);
 	call->answer.backup = worker->backup->id;
+	/* one that was stopped already, ends in the next round */
+	if (!backup_set_out(worker))
+		return;
 	eng_begin(worker->engine, 0, DIGEST_NONE);
 	enter_stage(worker, restore,
 				restore->source.tar ? RESTORE_LOGS : RESTORE_FILES);

@@ -69,10 +69,13 @@ typedef struct BackupStatus
 	ProtocolState protocol;		/* open_files counts handles */
 	HistoryRow	row;			/* what will be, or was, its history row */
 	TimestampTz phase_started_at;
-	bool		quiescent;		/* a stop has taken, or would take, full
-								 * effect */
-	bool		ending;			/* the row is final: a stop comes too late */
+	bool		quiescent;		/* no thread runs for it and backup mode is
+								 * left, or nothing has begun: a stop has
+								 * nothing to wait for */
+	bool		ending;			/* its outcome is fixed: a stop comes too late */
 	int			stop_error;		/* what calls get after a stop: JetErr */
+	int64		stop_monotonic; /* row.stop_requested_at by a clock that
+								 * nobody sets */
 	int64		files_total;
 	int64		files_done;
 	int64		files_in_streams;

@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
+#include "clock.h"
 #include "compat.h"
 #include "engine/jet.h"
 #include "instance.h"
@@ -29,6 +30,13 @@
 PGDLLEXPORT Datum ese_stop_backup_instance(PG_FUNCTION_ARGS);
 
 PG_FUNCTION_INFO_V1(ese_stop_backup_instance);
+
+/* A moment, to be shown and to measure from. */
+typedef struct StopMoment
+{
+	TimestampTz shown;
+	int64		monotonic;
+} StopMoment;
 
 /* Wake every session that waits for a frame of this instance. */
 static void
@@ -44,10 +52,49 @@ wake_readers(EseInstance *instance)
 	}
 }
 
-bool
-stop_request(EseInstance *instance, int64 backup, StopCause cause,
-			 int stop_error, const char *by, const char *reason,
-			 int64 *stopped_backup)
+/* Now. */
+static StopMoment
+stop_moment(void)
+{
+	StopMoment	now = {GetCurrentTimestamp(), clock_us()};
+
+	return now;
+}
+
+TimestampTz
+stop_clock(const BackupStatus *status)
+{
+	return status->row.stop_requested_at +
+		(clock_us() - status->stop_monotonic);
+}
+
+/* Note a stop in the slot, whose lock is held. */
+static void
+enter_stop(EseInstance *instance, StopCause cause, int stop_error,
+		   const char *by, const char *reason, const StopMoment *moment)
+{
+	BackupStatus *status = &instance->backup;
+	HistoryRow *row = &status->row;
+
+	status->protocol = protocol_next(status->protocol, CALL_STOP);
+	status->stop_error = stop_error;
+	status->stop_monotonic = moment->monotonic;
+	row->status = OUTCOME_STOPPED;
+	row->stop_cause = cause;
+	row->error_number = stop_error;
+	row->stop_requested_at = moment->shown;
+	strlcpy(row->stop_requested_by, by, sizeof(row->stop_requested_by));
+	strlcpy(row->reason, reason, sizeof(row->reason));
+	if (status->quiescent)
+		row->quiescent_at = stop_clock(status);
+	pg_atomic_fetch_or_u64(&instance->stop_word, STOP_WORD_STOPPED);
+}
+
+/* "moment": when the caller asked for it. */
+static bool
+stop_request_at(EseInstance *instance, int64 backup, StopCause cause,
+				int stop_error, const char *by, const char *reason,
+				const StopMoment *moment, int64 *stopped_backup)
 {
 	BackupStatus *status = &instance->backup;
 	bool		open;
@@ -59,19 +106,7 @@ stop_request(EseInstance *instance, int64 backup, StopCause cause,
 		(backup == 0 || backup == status->row.backup_id);
 	*stopped_backup = open ? status->row.backup_id : 0;
 	if (open && !status->protocol.stopped && !status->ending)
-	{
-		HistoryRow *row = &status->row;
-
-		status->protocol = protocol_next(status->protocol, CALL_STOP);
-		status->stop_error = stop_error;
-		row->status = OUTCOME_STOPPED;
-		row->stop_cause = cause;
-		row->error_number = stop_error;
-		row->stop_requested_at = GetCurrentTimestamp();
-		strlcpy(row->stop_requested_by, by, sizeof(row->stop_requested_by));
-		strlcpy(row->reason, reason, sizeof(row->reason));
-		pg_atomic_fetch_or_u64(&instance->stop_word, STOP_WORD_STOPPED);
-	}
+		enter_stop(instance, cause, stop_error, by, reason, moment);
 	LWLockRelease(instance_lock(instance));
 	if (!open)
 		return false;
@@ -81,6 +116,23 @@ stop_request(EseInstance *instance, int64 backup, StopCause cause,
 	worker_wake(instance);
 	wake_readers(instance);
 	return true;
+}
+
+bool
+stop_request(EseInstance *instance, int64 backup, StopCause cause,
+			 int stop_error, const char *by, const char *reason,
+			 int64 *stopped_backup)
+{
+	StopMoment	now = stop_moment();
+
+	return stop_request_at(instance, backup, cause, stop_error, by, reason,
+						   &now, stopped_backup);
+}
+
+bool
+stop_is_requested(EseInstance *instance)
+{
+	return (pg_atomic_read_u64(&instance->stop_word) & STOP_WORD_STOPPED) != 0;
 }
 
 void
@@ -93,26 +145,45 @@ stop_describe(EseInstance *instance, char *to, size_t size)
 	row = instance->backup.row;
 	LWLockRelease(instance_lock(instance));
 	cause = history_cause_name(row.stop_cause);
-	snprintf(to, size, "%s %lld was stopped by %s at %s (%s)%s%s.",
+	snprintf(to, size, "%s %lld was stopped by %s at %s%s%s%s%s%s.",
 			 row.kind == KIND_RESTORE ? "Restore" :
 			 row.kind == KIND_VERIFY ? "Verification" : "Backup",
 			 (long long) row.backup_id, row.stop_requested_by,
-			 timestamptz_to_str(row.stop_requested_at), cause ? cause : "",
+			 timestamptz_to_str(row.stop_requested_at), cause ? " (" : "",
+			 cause ? cause : "", cause ? ")" : "",
 			 row.reason[0] ? ": " : "", row.reason);
 }
 
+/* What a stopped backup's calls get. */
+static void
+refuse_stopped(EseInstance *instance)
+{
+	char		detail[2 * ESE_MESSAGE_LENGTH];
+	int			stop_error;
+
+	LWLockAcquire(instance_lock(instance), LW_SHARED);
+	stop_error = instance->backup.stop_error;
+	LWLockRelease(instance_lock(instance));
+	stop_describe(instance, detail, sizeof(detail));
+	report_stopped(instance->name, stop_error, detail);
+}
+
+/*
+ * The word is loaded after whatever the caller has copied before: the barrier
+ * keeps a processor that reorders loads from looking too early, and with that
+ * from passing off as good what was copied after the stop.  What goes with the
+ * word (error and reason) is written under the lock before the word is, or
+ * with it, and read under the lock.
+ */
 void
 stop_check(EseInstance *instance, uint64 before)
 {
-	uint64		now = pg_atomic_read_u64(&instance->stop_word);
+	uint64		now;
 
+	pg_read_barrier();
+	now = pg_atomic_read_u64(&instance->stop_word);
 	if (now & STOP_WORD_STOPPED)
-	{
-		char		detail[2 * ESE_MESSAGE_LENGTH];
-
-		stop_describe(instance, detail, sizeof(detail));
-		report_stopped(instance->name, instance->backup.stop_error, detail);
-	}
+		refuse_stopped(instance);
 	if (now != before || now == 0)
 		ereport(ERROR,
 				(jet_errcode(JET_errNoBackup),
@@ -120,7 +191,10 @@ stop_check(EseInstance *instance, uint64 before)
 				 jet_errdetail(JET_errNoBackup, NULL)));
 }
 
-/* Wait until the stop of this backup has taken full effect. */
+/*
+ * Wait until the stop of this backup has taken full effect.  Without a worker
+ * there is no thread and no backup mode.
+ */
 static void
 wait_until_quiescent(EseInstance *instance, int64 backup)
 {
@@ -132,7 +206,8 @@ wait_until_quiescent(EseInstance *instance, int64 backup)
 		LWLockAcquire(instance_lock(instance), LW_SHARED);
 		done = instance->backup.row.backup_id != backup ||
 			instance->backup.protocol.phase == PHASE_NONE ||
-			instance->backup.quiescent;
+			instance->backup.quiescent ||
+			pg_atomic_read_u32(&instance->worker_pid) == 0;
 		LWLockRelease(instance_lock(instance));
 		if (done)
 			break;
@@ -177,9 +252,11 @@ stop_refuse_other_backup(EseInstance *instance, int64 backup)
 Datum
 ese_stop_backup_instance(PG_FUNCTION_ARGS)
 {
+	StopMoment	entered = stop_moment();
 	EseInstance *instance = instance_get(fcinfo, 0);
 	bool		wait = PG_ARGISNULL(1) || PG_GETARG_BOOL(1);
 	int64		backup = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT64(2);
+	char	   *user;
 	int64		stopped;
 
 	if (!PG_ARGISNULL(2) && backup <= 0)
@@ -190,8 +267,10 @@ ese_stop_backup_instance(PG_FUNCTION_ARGS)
 				 errmsg("instance \"%s\" is not running", instance->name),
 				 jet_errdetail(JET_errInvalidParameter, NULL)));
 
-	if (stop_request(instance, backup, CAUSE_USER, JET_errBackupAbortByServer,
-					 GetUserNameFromId(GetUserId(), false), "", &stopped))
+	user = GetUserNameFromId(GetUserId(), false);
+	if (stop_request_at(instance, backup, CAUSE_USER, JET_errBackupAbortByServer,
+						user, psprintf("role \"%s\" has stopped it", user),
+						&entered, &stopped))
 	{
 		if (wait)
 			wait_until_quiescent(instance, stopped);

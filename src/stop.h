@@ -24,6 +24,18 @@ extern bool stop_request(EseInstance *instance, int64 backup,
 extern void stop_describe(EseInstance *instance, char *to, size_t size);
 
 /*
+ * Is the open backup stopped?  For loops of the worker that take long: they
+ * end at once then.
+ */
+extern bool stop_is_requested(EseInstance *instance);
+
+/*
+ * Now, as the receipt of a stop shows it: the time of the request and what
+ * has passed since, by a clock that nobody sets.  The lock is held.
+ */
+extern TimestampTz stop_clock(const BackupStatus *status);
+
+/*
  * Did a stop, or the end of the backup, come since the word was read?  Then
  * raise what calls get.  "before" is the stop word at the call's entry.
  */

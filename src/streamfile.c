@@ -34,6 +34,8 @@ rank(const FileEntry *entry)
 {
 	if (entry->kind == FILE_DIRECTORY)
 		return 0;
+	if (entry->kind != FILE_PATCH)
+		return 1;
 	if (entry->made)
 		return 4;
 	if (strcmp(entry->name, "backup_manifest") == 0)
@@ -51,7 +53,8 @@ compare_for_streams(const void *a, const void *b)
 		return rank(x) - rank(y);
 	if (rank(x) == 1 && x->size != y->size)
 		return x->size > y->size ? -1 : 1;
-	return strcmp(x->name, y->name);
+	/* entries lie in the order of their names */
+	return x < y ? -1 : x > y;
 }
 
 /* The queue goes when the backup's memory goes. */

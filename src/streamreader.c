@@ -317,7 +317,7 @@ copy_out(Reading *reading)
 static void
 check_may_send(FunctionCallInfo fcinfo)
 {
-	if (!client_leave_snapshot(fcinfo) || whereToSendOutput != DestRemote)
+	if (!client_leave_snapshot(fcinfo, "ese_copy_stream") || whereToSendOutput != DestRemote)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("ese_copy_stream cannot be called in a transaction block, a function or a block with EXCEPTION"),

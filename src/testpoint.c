@@ -48,6 +48,10 @@ testpoint_reached(const char *name)
 {
 	if (testpoint_is_set(name, "error"))
 		ereport(ERROR, (errmsg("error injected at test point \"%s\"", name)));
+	if (testpoint_is_set(name, "fail"))
+		ereport(ERROR,
+				(errcode(ERRCODE_DISK_FULL),
+				 errmsg("failure injected at test point \"%s\"", name)));
 	if (testpoint_is_set(name, "fatal"))
 		ereport(FATAL, (errmsg("exit injected at test point \"%s\"", name)));
 	if (testpoint_is_set(name, "wait"))

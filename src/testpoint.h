@@ -5,8 +5,9 @@
  *
  * The setting ese.test_points (superusers only, not shown) holds a list such
  * as "begin.start=error, read.copied=wait".  A process that comes to a named
- * place raises an error, or waits until the setting no longer names the
- * place.  The setting is re-read there, so that a test changes it with ALTER
+ * place raises an error of the server's internals ("error") or one that could
+ * be foreseen ("fail"), exits ("fatal"), or waits until the setting no longer
+ * names the place ("wait").  The setting is re-read there, so that a test changes it with ALTER
  * SYSTEM and pg_reload_conf().
  *
  *-------------------------------------------------------------------------

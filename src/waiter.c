@@ -4,8 +4,8 @@
  *	  SQL functions of native backups: begin one, wait for its end.  Restores
  *	  and verifications are waited for in the same way.
  *
- * The backup is the worker's.  A session that waits for it may vanish; only
- * when its user cancels the wait, the backup is stopped.
+ * The backup is the worker's.  Sessions that wait for it may vanish; it is
+ * stopped only when the user cancels the very call that began it.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,6 +24,7 @@
 #include "privilege.h"
 #include "report.h"
 #include "stop.h"
+#include "testpoint.h"
 #include "waiter.h"
 
 /* How long a wait sleeps at most before it looks again. */
@@ -103,43 +104,31 @@ sleep_until_end(EseInstance *instance, int64 backup, TimestampTz until)
 	return !open;
 }
 
-/* Was it the user who cancelled, and not a timeout or a conflict? */
-static bool
-is_users_cancel(void)
+/*
+ * Wait for what this session has begun: its user's cancel stops it.  A timeout,
+ * a conflict or the end of the session does not.
+ */
+static void
+wait_for_own(EseInstance *instance, const Request *request, int64 backup)
 {
-	MemoryContext caller = MemoryContextSwitchTo(TopTransactionContext);
-	ErrorData  *error = CopyErrorData();
-	bool		cancel = error->sqlerrcode == ERRCODE_QUERY_CANCELED &&
-		error->message_id != NULL &&
-		strcmp(error->message_id, "canceling statement due to user request") == 0;
-
-	FreeErrorData(error);
-	MemoryContextSwitchTo(caller);
-	return cancel;
-}
-
-/* The same, but who cancels it stops a native backup. */
-static bool
-wait_until_end(EseInstance *instance, int64 backup, TimestampTz until)
-{
-	char	   *user = GetUserNameFromId(GetUserId(), false);
-	volatile bool ended = false;
 	int64		stopped;
 
 	PG_TRY();
 	{
-		ended = sleep_until_end(instance, backup, until);
+		testpoint("wait.own");
+		(void) sleep_until_end(instance, backup, DT_NOEND);
 	}
 	PG_CATCH();
 	{
-		if (instance->backup.row.location[0] != '\0' && is_users_cancel())
+		if (report_is_users_cancel())
 			(void) stop_request(instance, backup, CAUSE_USER,
-								JET_errBackupAbortByServer, user,
-								"the wait for it was cancelled", &stopped);
+								JET_errBackupAbortByServer,
+								request->client.role_name,
+								"the call that began it was cancelled",
+								&stopped);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	return ended;
 }
 
 /* Raise the error of a backup that has not ended well. */
@@ -190,7 +179,7 @@ waiter_execute(EseInstance *instance, const Request *request, bool wait)
 	call_execute(instance, request, &answer, NULL);
 	if (!wait)
 		return;
-	(void) wait_until_end(instance, answer.backup, DT_NOEND);
+	wait_for_own(instance, request, answer.backup);
 	report_end(instance, answer.backup);
 }
 
@@ -254,7 +243,10 @@ choose_backup(EseInstance *instance, FunctionCallInfo fcinfo, int arg)
 	return row.backup_id;
 }
 
-/* CALL ese_wait_backup(instance, backup, timeout) */
+/*
+ * CALL ese_wait_backup(instance, backup, timeout).  It only watches: whatever
+ * ends the wait leaves the backup alone.
+ */
 Datum
 ese_wait_backup(PG_FUNCTION_ARGS)
 {
@@ -262,12 +254,12 @@ ese_wait_backup(PG_FUNCTION_ARGS)
 	int64		backup = choose_backup(instance, fcinfo, 1);
 	TimestampTz until = deadline(fcinfo, 2);
 
-	if (!client_leave_snapshot(fcinfo))
+	if (!client_leave_snapshot(fcinfo, "ese_wait_backup"))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("ese_wait_backup cannot be called in a transaction block"),
 				 errdetail("Its snapshot would hold back VACUUM until the backup has ended.")));
-	if (!wait_until_end(instance, backup, until))
+	if (!sleep_until_end(instance, backup, until))
 		ereport(ERROR,
 				(errcode(ERRCODE_QUERY_CANCELED),
 				 errmsg("backup %lld of instance \"%s\" has not ended in time",

@@ -3,11 +3,11 @@
  * worker.c
  *	  The main loop of an instance's background worker.
  *
- * The worker is crash-only: an error that is not the cancel of a Begin is
- * recorded in the slot and ends the process with status 1; the postmaster
- * starts it again a second later.  On its way out it sets the stop first and
- * joins its threads last, after core has dropped the slot and left backup
- * mode, because the checkpointer may be waiting for that.
+ * The worker is crash-only: an error that survive.c does not take for an
+ * answer is recorded in the slot and ends the process with status 1; the
+ * postmaster starts it again a second later.  On its way out it sets the stop
+ * first and joins its threads last, after core has dropped the slot and left
+ * backup mode, because the checkpointer may be waiting for that.
  *
  *-------------------------------------------------------------------------
  */
@@ -40,6 +40,7 @@
 #include "registry.h"
 #include "statefile.h"
 #include "stop.h"
+#include "survive.h"
 #include "testpoint.h"
 #include "unread.h"
 #include "worker.h"
@@ -413,26 +414,6 @@ serve_term(Worker *worker, Call *call)
 	worker->leaving = true;
 }
 
-/* An error nobody foresaw: tell the caller before the worker goes. */
-static void
-answer_failure(Worker *worker, Call *call)
-{
-	MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
-	ErrorData  *error = CopyErrorData();
-
-	strlcpy(call->answer.sqlstate, unpack_sql_state(error->sqlerrcode),
-			sizeof(call->answer.sqlstate));
-	strlcpy(call->answer.message, error->message ? error->message : "",
-			sizeof(call->answer.message));
-	strlcpy(call->answer.detail, error->detail ? error->detail : "",
-			sizeof(call->answer.detail));
-	strlcpy(call->answer.hint, error->hint ? error->hint : "",
-			sizeof(call->answer.hint));
-	MemoryContextSwitchTo(caller);
-	LWLockReleaseAll();
-	(void) call_answer(worker->instance, call);
-}
-
 static void
 dispatch(Worker *worker, Call *call)
 {
@@ -487,7 +468,37 @@ is_deferred(const Call *call)
 {
 	return (call->request.operation == OP_CLOSE_FILE ||
 			call->request.operation == OP_RESUME_STREAM) &&
-		call->answer.error == 0;
+		call->answer.error == 0 && call->answer.sqlstate[0] == '\0';
+}
+
+/*
+ * What can only fail by itself: nothing of the backup has changed, and the
+ * call can be repeated.  All others make the backup, or leave backup mode, and
+ * cannot be taken back in the middle.
+ */
+static StepSubject
+subject_of(const Call *call)
+{
+	switch (call->request.operation)
+	{
+		case OP_ATTACH_INFO:
+		case OP_OPEN_FILE:
+		case OP_OPEN_STREAM:
+		case OP_RESUME_STREAM:
+		case OP_CLOSE_FILE:
+		case OP_TRUNCATE_LOG:
+		case OP_UNREAD_FILES:
+		case OP_BEGIN:			/* while another backup is open */
+		case OP_BACKUP:
+		case OP_RESTORE:
+		case OP_VERIFY:
+			return STEP_CALL;
+		case OP_LOG_INFO:
+		case OP_END:
+		case OP_TERM:
+			break;
+	}
+	return STEP_BACKUP;
 }
 
 static void
@@ -498,11 +509,13 @@ serve(Worker *worker, Call *call)
 	shared_note_activity(instance);
 	PG_TRY();
 	{
-		dispatch(worker, call);
+		survive(worker, call, dispatch, subject_of(call));
 	}
 	PG_CATCH();
 	{
-		answer_failure(worker, call);
+		/* tell the caller before the worker goes */
+		LWLockReleaseAll();
+		(void) call_answer(instance, call);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -549,17 +562,31 @@ empty_limbo(Worker *worker)
 		MemoryContextDeleteChildren(worker->limbo);
 }
 
-/* What is due, however many calls are queued. */
+/* What goes on with the backup that is open. */
 static void
-keep_up(Worker *worker)
+pump(Worker *worker, Call *call)
 {
-	reload_settings(worker);
 	backup_pursue_stop(worker);
 	undo_abandoned_begin(worker);
 	openfile_pump(worker);
 	native_pump(worker);
 	restore_pump(worker);
+}
+
+/* Guards and timeouts, which look at other things as well. */
+static void
+tick(Worker *worker, Call *call)
+{
 	backup_tick(worker);
+}
+
+/* What is due, however many calls are queued. */
+static void
+keep_up(Worker *worker)
+{
+	reload_settings(worker);
+	survive(worker, NULL, pump, STEP_BACKUP);
+	survive(worker, NULL, tick, STEP_CALL);
 }
 
 /* One round: everything there is to do now. */
@@ -625,18 +652,6 @@ run(Worker *worker, int32 id)
 	}
 }
 
-/* Keep why the worker ends: ese_init() and the view ese_instance say it. */
-static void
-keep_failure(EseInstance *instance)
-{
-	MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
-	ErrorData  *error = CopyErrorData();
-
-	strlcpy(instance->failure, error->message ? error->message : "",
-			sizeof(instance->failure));
-	MemoryContextSwitchTo(caller);
-}
-
 void
 ese_worker_main(Datum arg)
 {
@@ -658,7 +673,7 @@ ese_worker_main(Datum arg)
 	PG_CATCH();
 	{
 		if (worker->instance != NULL)
-			keep_failure(worker->instance);
+			survive_note_death(worker);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();

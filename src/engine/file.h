@@ -65,6 +65,7 @@ typedef struct FileEntry
 								 * that holds them */
 	bool		made:1;			/* patch file: the log manifest, which is made
 								 * when it is read (logaccount.h) */
+	uint8_t		failure_errno;	/* why it could not be opened, or 0 */
 	union
 	{
 		uint32_t	first_block;	/* relation: block number of its first

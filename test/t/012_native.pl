@@ -149,24 +149,19 @@ is(wait_for_end(), '00000', 'and ends well');
 is(wait_for_end($backup), '00000', 'who waits later is told the same');
 command_ok([ 'pg_verifybackup', '-q', $target ], 'and it is good');
 
-# ---- who cancels a wait stops the backup
-for my $sql ("CALL ese_wait_backup($id)", "SELECT ese_backup_instance($id, '$work/cancelled')")
-{
-	set_test_points($node, 'engine.read=hold', $dbh);
-	start_backup("$work/cancelled") if $sql =~ /^CALL/;
-	$waiter = EseClient::connect_to(dsn($node));
-	$waiter->do($sql, { pg_async => 1 });
-	wait_for($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE pid = $waiter->{pg_pid} AND wait_event_type = 'Extension'");
-	wait_for($node, "SELECT count(*) = 1 FROM ese_backup_progress WHERE phase = 'databases'");
-	usleep(20000);
-	$dbh->do("SELECT pg_cancel_backend($waiter->{pg_pid})");
-	ok(!eval { $waiter->pg_result; 1 } && $waiter->state eq '57014', "$sql: cancelled");
-	set_test_points($node, '');
-	wait_for_end();
-	is(last_row($node, 'status, stop_cause, error_number, reason'), 'aborted by server|user|-801|the wait for it was cancelled', 'the backup was stopped');
-	ok(!-e "$work/cancelled", 'and nothing is left of it');
-}
-nothing_held($node, 'cancelled waits');
+# ---- who cancels the call that began a backup stops it; who only waits does not (034)
+set_test_points($node, 'engine.read=hold, wait.own=wait', $dbh);
+my $offset = -s $node->logfile;
+$waiter = EseClient::connect_to(dsn($node));
+$waiter->do("SELECT ese_backup_instance($id, '$work/cancelled')", { pg_async => 1 });
+$node->wait_for_log(qr/waiting at test point "wait.own"/, $offset);
+$dbh->do("SELECT pg_cancel_backend($waiter->{pg_pid})");
+ok(!eval { $waiter->pg_result; 1 } && $waiter->state eq '57014', 'a backup is cancelled by who called it');
+set_test_points($node, '');
+wait_for_end();
+is(last_row($node, 'status, stop_cause, error_number, reason'), 'aborted by server|user|-801|the call that began it was cancelled', 'the backup was stopped');
+ok(!-e "$work/cancelled", 'and nothing is left of it');
+nothing_held($node, 'a cancelled backup');
 
 # ---- a session that dies while the backup starts is no reason to end it
 $target = "$work/orphan";
