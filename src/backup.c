@@ -557,10 +557,11 @@ void
 backup_log_outcome(const HistoryRow *row)
 {
 	if (row->status == OUTCOME_COMPLETED)
-		ereport(LOG,
-				(errmsg("%s %lld of instance \"%s\" completed",
+		ereport(row->warned ? WARNING : LOG,
+				(errmsg("%s %lld of instance \"%s\" completed%s%s",
 						history_noun(row->kind),
-						(long long) row->backup_id, row->name),
+						(long long) row->backup_id, row->name,
+						row->reason[0] != '\0' ? ": " : "", row->reason),
 				 errdetail("%lld files, %lld bytes, and %lld bytes of WAL.",
 						   (long long) row->files, (long long) row->bytes,
 						   (long long) row->wal_bytes)));

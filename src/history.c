@@ -520,7 +520,7 @@ history_close_open_rows(EseInstance *instance, int64 except)
 /* The rows that this verification is about. */
 static bool
 mark_verified(HistoryRow *rows, int count, XLogRecPtr start_lsn,
-			  const char *depth)
+			  int64 newest_id, const char *depth)
 {
 	const HistoryRow *full = NULL;
 	bool		changed = false;
@@ -530,7 +530,7 @@ mark_verified(HistoryRow *rows, int count, XLogRecPtr start_lsn,
 		HistoryRow *row = &rows[i];
 		bool		is_full = row->kind == KIND_FULL || row->kind == KIND_COPY;
 
-		if (row->status != OUTCOME_COMPLETED)
+		if (row->status != OUTCOME_COMPLETED || row->backup_id > newest_id)
 			continue;
 		if (is_full && (XLogRecPtr) row->start_lsn == start_lsn)
 			full = row;
@@ -553,8 +553,8 @@ mark_verified(HistoryRow *rows, int count, XLogRecPtr start_lsn,
 
 /* Note it in the history of one instance. */
 static bool
-note_verified(EseInstance *instance, XLogRecPtr start_lsn, const char *depth,
-			  FileProblem *problem)
+note_verified(EseInstance *instance, XLogRecPtr start_lsn, int64 newest_id,
+			  const char *depth, FileProblem *problem)
 {
 	int			count;
 	HistoryRow *rows;
@@ -564,7 +564,7 @@ note_verified(EseInstance *instance, XLogRecPtr start_lsn, const char *depth,
 	rows = read_rows(instance->id, &count, problem);
 	if (rows == NULL)
 		good = false;
-	else if (mark_verified(rows, count, start_lsn, depth))
+	else if (mark_verified(rows, count, start_lsn, newest_id, depth))
 		good = write_rows(instance->id, rows, count,
 						  instance->params.history_limit, problem);
 	if (rows != NULL)
@@ -574,7 +574,7 @@ note_verified(EseInstance *instance, XLogRecPtr start_lsn, const char *depth,
 }
 
 void
-history_note_verified(XLogRecPtr start_lsn, const char *depth)
+history_note_verified(XLogRecPtr start_lsn, int64 newest_id, const char *depth)
 {
 	for (int i = 0; i < ese_shared->max_instances; i++)
 	{
@@ -582,7 +582,7 @@ history_note_verified(XLogRecPtr start_lsn, const char *depth)
 		FileProblem problem;
 
 		if (instance->id != 0 &&
-			!note_verified(instance, start_lsn, depth, &problem))
+			!note_verified(instance, start_lsn, newest_id, depth, &problem))
 			ereport(WARNING,
 					(errmsg("could not note in the history of instance \"%s\" that a backup was verified: %s",
 							instance->name, problem.message)));

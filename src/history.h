@@ -148,9 +148,10 @@ extern void history_remove(int32 instance_id);
 /*
  * A backup was found good: note that with its row, in whichever instance, and
  * with those of the incrementals that were added to it.  It is recognised by
- * where its WAL begins.
+ * where its WAL begins; newest_id is the newest one that was there.
  */
-extern void history_note_verified(XLogRecPtr start_lsn, const char *depth);
+extern void history_note_verified(XLogRecPtr start_lsn, int64 newest_id,
+								  const char *depth);
 
 extern const char *history_kind_name(int64 kind);
 

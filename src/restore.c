@@ -17,6 +17,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "access/xlog.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -120,6 +121,19 @@ describe_result(Worker *worker, Restore *restore)
 					restore->warnings.data);
 }
 
+/* What was verified, and belongs to this cluster, is noted in its history. */
+static void
+note_verified(Worker *worker, Restore *restore)
+{
+	const LogChain *chain = &restore->source.chain;
+
+	if (restore_control(restore)->system_identifier == GetSystemIdentifier())
+		history_note_verified((XLogRecPtr) worker->instance->backup.row.start_lsn,
+							  chain->count > 0 ?
+							  chain->links[chain->count - 1]->head.backup_id :
+							  PG_INT64_MAX, restore->depth);
+}
+
 /* It is good: it ends. */
 static void
 complete(Worker *worker, Restore *restore)
@@ -128,8 +142,7 @@ complete(Worker *worker, Restore *restore)
 	char		parent[MAXPGPATH];
 
 	if (restore->verify)
-		history_note_verified((XLogRecPtr) worker->instance->backup.row.start_lsn,
-							  restore->depth);
+		note_verified(worker, restore);
 	else
 	{
 		strlcpy(parent, worker->target.path, sizeof(parent));

@@ -21,6 +21,7 @@
 #include "atomic.h"
 #include "engine/documentfile.h"
 #include "engine/jet.h"
+#include "engine/logname.h"
 #include "source.h"
 
 /* Longer than any label, map of tablespaces or history of timelines. */
@@ -416,6 +417,44 @@ typedef enum FileUse
 	FILE_IS_STRANGE,
 } FileUse;
 
+/* Is this what an incremental that did not come to be published has left? */
+static bool
+is_unpublished_log(const char *name)
+{
+	char		published[MAXPGPATH];
+
+	if (!is_below_wal(name) || !pg_str_endswith(name, TARGET_SUFFIX))
+		return false;
+	strlcpy(published, name, sizeof(published));
+	published[strlen(published) - strlen(TARGET_SUFFIX)] = '\0';
+	return strcmp(published, BACKUPINDEX_PATH_PLAIN) == 0 ||
+		logname_is_allowed(published, 0);
+}
+
+/* Directories without files are in no manifest, but no server starts without. */
+static bool
+check_directories(const Source *source, TargetError *error)
+{
+	static const char *const names[] = {
+		"pg_commit_ts", "pg_dynshmem", "pg_logical/mappings",
+		"pg_logical/snapshots", "pg_multixact/members",
+		"pg_multixact/offsets", "pg_notify", "pg_replslot", "pg_serial",
+		"pg_snapshots", "pg_stat", "pg_stat_tmp", "pg_subtrans", "pg_tblspc",
+		"pg_twophase",
+	};
+	struct stat st;
+
+	for (int i = 0; i < lengthof(names); i++)
+	{
+		if (fstatat(source->directory, names[i], &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+			S_ISDIR(st.st_mode))
+			continue;
+		return target_fail(error, JET_errFileNotFound,
+						   "directory \"%s\" is missing in the backup", names[i]);
+	}
+	return true;
+}
+
 /* The same with manifests of logs. */
 static FileUse
 judge_unlisted(Source *source, const char *name)
@@ -424,8 +463,7 @@ judge_unlisted(Source *source, const char *name)
 	uint64_t	number;
 
 	if (logchain_is_part(chain, name) || logchain_is_leftover(chain, name) ||
-		(chain->has_index && is_below_wal(name) &&
-		 pg_str_endswith(name, TARGET_SUFFIX)))
+		(chain->has_index && is_unpublished_log(name)))
 		return FILE_IS_LEFT;
 	/* where archives were extracted */
 	if (source->tar && (strcmp(name, TARGET_MARKER) == 0 ||
@@ -530,7 +568,9 @@ source_list(Source *source, int directory, const char *path,
 
 	filelist_init(list);
 	source->beyond = 0;
-	if (!list_directory(&listing, "", error))
+	if (!list_directory(&listing, "", error) ||
+		(!source->tar && source->chain.count > 0 &&
+		 !check_directories(source, error)))
 		return false;
 	filelist_sort(list);
 	return true;

@@ -196,10 +196,8 @@ damaged('an archive with another byte', sub { change_byte("$_[0]/data.1.tar.zst"
 damaged('an archive that is cut', sub { truncate("$_[0]/data.2.tar.lz4", 200_000) }, 'J1018', qr/archive ".*" of the backup is damaged|does not match/, from => "$work/tar_lz4");
 damaged('a missing archive', sub { unlink("$_[0]/data.1.tar") }, 'J1811', qr/is missing in the backup/, from => "$work/tar_none");
 damaged('no archive of logs', sub { unlink(glob("$_[0]/logs*")) }, 'J0615', qr/[Tt]here is no backup/, from => "$work/tar_none");
-my $copy = copy("$work/full", "$work/waldump");
-change_byte("$copy/pg_wal/$segments[0]", 8192 * 3 + 500);
-change_byte("$copy/pg_wal/$segments[0]", $_) for 40 .. 200;
-like(fails_with($dbh, 'J0501', "SELECT ese_verify_backup($id, '$copy')", 'a damaged log, verified'), qr/its WAL is damaged/, 'is found');
+# any byte: also one that lies before the first record that is replayed
+damaged('a log with another byte', sub { change_byte("$_[0]/pg_wal/$segments[0]", 8192 * 3 + 500) }, 'J0501', qr/pg_wal\/$segments[0]" does not match the manifest/);
 refuses('J0615', $work, 'a directory without a backup', qr/[Tt]here is no backup in/);
 refuses('J1023', "$work/nowhere", 'an absent directory', qr/No such file/);
 refuses('J1023', 'relative', 'a relative path', qr/not an absolute path/);

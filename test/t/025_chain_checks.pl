@@ -95,6 +95,8 @@ refused('the index is missing', "$work/plain", sub { unlink("$_[0]/pg_wal/ese_ba
 refused('a bit in the index', "$work/plain", sub { change("$_[0]/pg_wal/ese_backup", 100) }, 'J1018', qr/pg_wal\/ese_backup" is damaged/);
 refused('a strange file among the logs', "$work/plain", sub { append_to_file("$_[0]/pg_wal/notes", 'x') }, 'J1018', qr/pg_wal\/notes" lies in the backup/);
 refused('another timeline\'s segment', "$work/plain", sub { (my $other = $wal[-1]) =~ s/^00000001/00000002/; PostgreSQL::Test::Utils::system_or_bail('cp', "$_[0]/pg_wal/$wal[-1]", "$_[0]/pg_wal/$other") }, 'J1018', qr/pg_wal\/00000002.*" lies in the backup/);
+refused('what only looks like a left-over', "$work/plain", sub { append_to_file("$_[0]/pg_wal/notes.ese_new", 'x') }, 'J1018', qr/notes.ese_new" lies in the backup/);
+refused('an empty directory', "$work/plain", sub { rmdir("$_[0]/pg_notify") }, 'J1811', qr/directory "pg_notify" is missing/);
 refused('recovery.signal', "$work/plain", sub { append_to_file("$_[0]/recovery.signal", '') }, 'J1018', qr/recovery.signal" lies in the backup/);
 refused('a newer version of the manifest', "$work/plain", sub { system(q(perl -MDigest::SHA=sha256_hex -0777 -pi -e 's/Version": 1,/Version": 7,/; s/("Manifest-Checksum": ")[0-9a-f]+/$1 . sha256_hex($`)/e') . " $_[0]/pg_wal/ese_logs.$first") },
 	'J0514', qr/version 7 of the log manifest is not known/);

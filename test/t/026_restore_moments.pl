@@ -92,11 +92,21 @@ backup($standby, $on_standby, "$work/standby", 1);
 is((restore("$work/standby"))[0], '00000', 'so is one to which nothing was added');
 rows();
 
+# ---- archives of a standby: the full one's last segment comes again, longer
+my $archives = start_instance($standby, 'archives', circular_log => 'off', backup_format => 'tar', backup_compression => 'lz4');
+backup($standby, $archives, "$work/archives", 0);
+$node->safe_psql('postgres', "INSERT INTO marker SELECT 40, repeat(md5(g::text), 60) FROM generate_series(1, 1200) g");
+$node->wait_for_catchup($standby);
+backup($standby, $archives, "$work/archives", 1);
+is($standby->safe_psql('postgres', "SELECT ese_verify_backup($archives, '$work/archives')"), '0', 'archives of a standby: verified');
+is((restore("$work/archives"))[0], '00000', 'and restored');
+like(rows(), qr/^0 1 2 3 4/, 'they have what whole segments have');
+
 # ---- promoted: the chain goes over to the next timeline
 $standby->promote;
 $standby->safe_psql('postgres', 'INSERT INTO marker VALUES (5)');
 backup($standby, $on_standby, "$work/standby", 1);
-restores_to('over a timeline', "$work/standby", '0 1 2 3 4 5', qr/recovered to \S+ on timeline 2, last transaction of 20/);
+restores_to('over a timeline', "$work/standby", '0 1 2 3 4 40 5', qr/recovered to \S+ on timeline 2, last transaction of 20/);
 is($standby->safe_psql('postgres', "SELECT ese_verify_backup($on_standby, '$work/standby')"), '0', 'and verified');
 PostgreSQL::Test::Utils::system_or_bail('cp', '-a', "$work/standby", "$work/one");
 unlink("$work/one/pg_wal/00000002.history");
