@@ -10,10 +10,6 @@
  */
 #include "postgres.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include "storage/fd.h"
 #include "utils/timestamp.h"
 
 #include "engine/jet.h"
@@ -71,41 +67,21 @@ restore_check_target(Restore *restore, TargetError *error)
 	return true;
 }
 
-/* The history file of the newest timeline in a directory, or NULL. */
-static char *
-find_history(const char *path)
-{
-	DIR		   *directory = AllocateDir(path);
-	struct dirent *de;
-	char	   *newest = NULL;
-
-	while (directory != NULL &&
-		   (de = ReadDirExtended(directory, path, LOG)) != NULL)
-	{
-		if (IsTLHistoryFileName(de->d_name) &&
-			(newest == NULL || strcmp(de->d_name, newest) > 0))
-			newest = pstrdup(de->d_name);
-	}
-	if (directory != NULL)
-		FreeDir(directory);
-	return newest;
-}
-
 /* Where has recovery come to? */
 static void
 find_end(Worker *worker, Restore *restore)
 {
 	EndPoint   *end = &restore->end;
-	char	   *name = find_history(psprintf("%s/%s", worker->target.path, XLOGDIR));
+	char		name[MAXPGPATH];
 	char	   *bytes;
 	size_t		length;
 
 	memset(end, 0, sizeof(*end));
 	endpoint_read_log(end, private_log(&restore->server));
-	if (name == NULL)
+	if (end->new_timeline == 0)
 		return;
-	bytes = source_read_file(worker->target.directory,
-							 psprintf("%s/%s", XLOGDIR, name), &length);
+	TLHistoryFilePath(name, end->new_timeline);
+	bytes = source_read_file(worker->target.directory, name, &length);
 	if (bytes != NULL)
 		(void) endpoint_read_history(end, bytes, length);
 }

@@ -9,6 +9,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -80,9 +81,12 @@ endpoint_read_log(EndPoint *end, const char *log)
 {
 	const char *record = find_behind(log, "redo done at ");
 	const char *when = find_behind(log, "last completed transaction was at log time ");
+	const char *timeline = find_behind(log, "selected new timeline ID: ");
 	unsigned	high;
 	unsigned	low;
 
+	if (timeline != NULL)
+		end->new_timeline = (uint32_t) strtoul(timeline, NULL, 10);
 	if (record != NULL && sscanf(record, "%X/%X", &high, &low) == 2)
 		end->last_record = (uint64_t) high << 32 | low;
 	if (when != NULL)

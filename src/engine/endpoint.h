@@ -22,6 +22,7 @@ typedef struct EndPoint
 								 * replayed */
 	char		why[128];		/* "after transaction 745"; empty: the logs
 								 * were at their end */
+	uint32_t	new_timeline;	/* the one that was begun; 0: not known */
 	uint64_t	last_record;	/* where it begins; 0: not known */
 	char		last_time[48];	/* of the last transaction that was replayed;
 								 * empty: none was */

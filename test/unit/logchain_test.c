@@ -385,14 +385,14 @@ test_end(void)
 	static const char history[] = "1\t0/3000000\tno recovery target specified\n\n2\t1/5000060\tafter transaction 745\n";
 	static const char log[] =
 		"LOG:  redo done at 0/1 system usage: x\nLOG:  last completed transaction was at log time 1\n"
-		"LOG:  redo done at 1/5000028 system usage: x\n"
+		"LOG:  redo done at 1/5000028 system usage: x\nLOG:  selected new timeline ID: 3\n"
 		"LOG:  last completed transaction was at log time 2026-11-25 08:08:22.5+00\nFATAL:  x\n";
 	EndPoint	end = {0};
 
 	ok(endpoint_read_history(&end, history, strlen(history)) && end.timeline == 2 &&
 	   end.lsn == UINT64_C(0x105000060) && strcmp(end.why, "after transaction 745") == 0, "a history");
 	endpoint_read_log(&end, log);
-	ok(end.last_record == UINT64_C(0x105000028) &&
+	ok(end.last_record == UINT64_C(0x105000028) && end.new_timeline == 3 &&
 	   strcmp(end.last_time, "2026-11-25 08:08:22.5+00") == 0, "a log");
 	memset(&end, 0, sizeof(end));
 	ok(!endpoint_read_history(&end, "x\n# 1\n", 6), "none");
