@@ -525,7 +525,7 @@ COMMENT ON COLUMN ese_backup_history.status IS 'running, stopped, completed, abo
 COMMENT ON COLUMN ese_backup_history.stop_cause IS 'why it was stopped; null unless it was';
 COMMENT ON COLUMN ese_backup_history.error_number IS '0 when completed, else the JET error; null while running';
 COMMENT ON COLUMN ese_backup_history.error_name IS 'name of the error';
-COMMENT ON COLUMN ese_backup_history.reason IS 'what happened, in words';
+COMMENT ON COLUMN ese_backup_history.reason IS 'what happened, in words; of a restore or verification also the moment it has come to, and what it is warned about';
 COMMENT ON COLUMN ese_backup_history.location IS 'where it was written; null for streaming backups; of a verification what was verified';
 COMMENT ON COLUMN ese_backup_history.begun_by IS 'role that began it';
 COMMENT ON COLUMN ese_backup_history.client_addr IS 'address from which it was begun; null for a local connection';
@@ -538,7 +538,7 @@ COMMENT ON COLUMN ese_backup_history.quiescent_at IS 'when nothing was read any 
 COMMENT ON COLUMN ese_backup_history.released_at IS 'when everything it held was released';
 COMMENT ON COLUMN ese_backup_history.stop_latency IS 'from stop_requested_at to quiescent_at';
 COMMENT ON COLUMN ese_backup_history.start_lsn IS 'WAL location from which a restore replays';
-COMMENT ON COLUMN ese_backup_history.stop_lsn IS 'WAL location to which it must';
+COMMENT ON COLUMN ese_backup_history.stop_lsn IS 'WAL location to which it must; of a restore, the one it has come to';
 COMMENT ON COLUMN ese_backup_history.timeline IS 'its timeline';
 COMMENT ON COLUMN ese_backup_history.files IS 'files read';
 COMMENT ON COLUMN ese_backup_history.bytes IS 'bytes of these files';

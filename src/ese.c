@@ -19,8 +19,9 @@
  *	native, target, atomic,
  *	chain
  *	restore, restorefiles,		restoring and verifying, in the worker
- *	restoreplace, source,
- *	privateserver, child
+ *	restoreplace, restoreend,
+ *	source, privateserver,
+ *	child
  *	history, finding,			durable records under ese/, and whose they are
  *	statefile, recordlock,
  *	identity
