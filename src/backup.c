@@ -445,6 +445,13 @@ set_quiescent(EseInstance *instance)
 	ConditionVariableBroadcast(&instance->changed);
 }
 
+void
+backup_rest(Worker *worker)
+{
+	if (eng_running(worker->engine) == 0)
+		set_quiescent(worker->instance);
+}
+
 bool
 backup_set_out(Worker *worker)
 {

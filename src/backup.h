@@ -226,6 +226,13 @@ extern void backup_drop_slot(Backup *backup);
  */
 extern bool backup_set_out(Worker *worker);
 
+/*
+ * Backup mode is left and no thread runs, for as long as the worker lists and
+ * writes what comes next: a stop has nothing to wait for until it sets out
+ * again.
+ */
+extern void backup_rest(Worker *worker);
+
 /* How far WAL has been written, or on a standby replayed. */
 extern XLogRecPtr backup_current_lsn(void);
 

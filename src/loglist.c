@@ -231,8 +231,8 @@ write_to_file(void *arg, const char *bytes, size_t length)
 	return write(*(int *) arg, bytes, length) == (ssize_t) length;
 }
 
-/* All files that are in the backup. */
-static void
+/* All files that are in the backup; false when it was stopped meanwhile. */
+static bool
 add_files(Worker *worker, Manifest *manifest)
 {
 	Backup	   *backup = worker->backup;
@@ -242,6 +242,8 @@ add_files(Worker *worker, Manifest *manifest)
 		FileEntry  *entry = &backup->attach.entries[i];
 
 		CHECK_FOR_INTERRUPTS();
+		if (stop_is_requested(worker->instance))
+			return false;
 		/* a damaged file is in the copy all the same */
 		if (entry->kind != FILE_DIRECTORY &&
 			(entry->status == FILE_READ ||
@@ -258,14 +260,26 @@ add_files(Worker *worker, Manifest *manifest)
 		digest_patch(entry, (DigestKind) worker->instance->params.manifest_checksums);
 		add_to_manifest(manifest, entry);
 	}
+	return true;
+}
+
+/* What stands below the list of files; false when it could not be written. */
+static bool
+finish_manifest(Worker *worker, Manifest *manifest)
+{
+	Backup	   *backup = worker->backup;
+
+	manifest_end_files(manifest);
+	add_wal_ranges(manifest, &backup->mode);
+	return manifest_finish(manifest, backup->manifest_checksum);
 }
 
 /*
  * Write the manifest of what has been read.  From now on it is fixed: a file
  * opened again cannot change what it says.  It is as long as the list of all
- * files, so it lies on disk.
+ * files, so it lies on disk.  False when the backup was stopped meanwhile.
  */
-static void
+static bool
 add_manifest(Worker *worker)
 {
 	Backup	   *backup = worker->backup;
@@ -273,7 +287,7 @@ add_manifest(Worker *worker)
 	Manifest	manifest;
 	FileEntry  *entry;
 	int			fd;
-	bool		good;
+	bool		complete;
 
 	fd = OpenTransientFile(path, O_WRONLY | O_CREAT | O_TRUNC | PG_BINARY);
 	if (fd < 0)
@@ -282,18 +296,20 @@ add_manifest(Worker *worker)
 				 errmsg("could not create file \"%s\": %m", path)));
 	manifest_begin(&manifest, COMPAT_MANIFEST_VERSION, GetSystemIdentifier(),
 				   write_to_file, &fd);
-	add_files(worker, &manifest);
-	manifest_end_files(&manifest);
-	add_wal_ranges(&manifest, &backup->mode);
-	good = manifest_finish(&manifest, backup->manifest_checksum);
-	if (!good)
+	complete = add_files(worker, &manifest);
+	if (complete && !finish_manifest(worker, &manifest))
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not write file \"%s\": %m", path)));
-	entry = add_patch(backup, "backup_manifest", path, (int64) manifest.size);
-	entry->elsewhere = true;
+	if (complete)
+	{
+		entry = add_patch(backup, "backup_manifest", path,
+						  (int64) manifest.size);
+		entry->elsewhere = true;
+	}
 	manifest_free(&manifest);
 	CloseTransientFile(fd);
+	return complete;
 }
 
 /* The backup cannot be finished: stop it.  Always false. */
@@ -320,6 +336,7 @@ stop_backup_mode(Worker *worker)
 	compat_backup_stop(&backup->mode);
 	backup->logs_ended_at = GetCurrentTimestamp();
 	backup->in_backup_mode = false;
+	backup_rest(worker);
 	testpoint("logs.stopped");
 	if (MyReplicationSlot == NULL || compat_slot_is_lost(MyReplicationSlot))
 		return give_up(worker, CAUSE_WAL_LIMIT, JET_errRequiredLogFilesMissing,
@@ -415,6 +432,7 @@ roll_incremental(Worker *worker)
 {
 	CompatBackup *mode = &worker->backup->mode;
 
+	backup_rest(worker);
 	testpoint("logs.stop");
 	if (RecoveryInProgress())
 	{
@@ -440,10 +458,8 @@ roll_full(Worker *worker)
 {
 	char	   *control_file = capture_control_file();
 
-	if (!stop_backup_mode(worker) || !list_files(worker, control_file))
-		return false;
-	add_manifest(worker);
-	return true;
+	return stop_backup_mode(worker) && list_files(worker, control_file) &&
+		add_manifest(worker);
 }
 
 bool
@@ -458,11 +474,14 @@ loglist_roll(Worker *worker)
 		logfacts_add_manifest(worker);
 		filelist_sort(&backup->logs);
 		logfacts_open_account(worker);
+		testpoint("logs.listed");
+		done = backup_set_out(worker);
+	}
+	if (done)
+	{
 		backup->logs_listed = true;
 		streamfile_drop_queue(backup);
-		testpoint("logs.listed");
 		publish_logs(worker);
-		done = true;
 	}
 	MemoryContextSwitchTo(caller);
 	return done;

@@ -23,6 +23,7 @@
 #include "privilege.h"
 #include "report.h"
 #include "stop.h"
+#include "testpoint.h"
 #include "worker.h"
 
 #define WAIT_STEP_MS 1000
@@ -268,6 +269,7 @@ ese_stop_backup_instance(PG_FUNCTION_ARGS)
 				 jet_errdetail(JET_errInvalidParameter, NULL)));
 
 	user = GetUserNameFromId(GetUserId(), false);
+	testpoint("stop.entered");
 	if (stop_request_at(instance, backup, CAUSE_USER, JET_errBackupAbortByServer,
 						user, psprintf("role \"%s\" has stopped it", user),
 						&entered, &stopped))
