@@ -434,12 +434,15 @@ test_manifests(void)
 int
 main(void)
 {
+	static const Compression lz4 = {COMPRESS_LZ4, 1};
+	static const Compression zstd = {COMPRESS_ZSTD, 1};
+
 	test_escape();
 	test_relation_names();
 	test_log_names();
 	test_tar_headers();
-	test_frames(&(Compression) {COMPRESS_LZ4, 1});
-	test_frames(&(Compression) {COMPRESS_ZSTD, 1});
+	test_frames(&lz4);
+	test_frames(&zstd);
 	test_wide_window();
 	test_manifests();
 	return done_testing();
