@@ -401,7 +401,7 @@ backup_end(Worker *worker, Call *call)
 					   (long long) backup, worker->instance->name,
 					   worker->instance->backup.row.reason);
 		if (worker->unread.count > 0)
-			answer_hint(&call->answer, "ese_unread_files(%d, %lld) lists the files, until the next backup ends.",
+			answer_hint(&call->answer, "ese_unread_files(%d, %lld) lists the files, until the next backup begins.",
 						worker->instance->id, (long long) backup);
 	}
 }

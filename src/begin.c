@@ -20,6 +20,7 @@
 #include "registry.h"
 #include "survive.h"
 #include "testpoint.h"
+#include "unread.h"
 #include "worker_internal.h"
 
 /* J0560's hint: is there a full backup that counts for less? */
@@ -395,6 +396,7 @@ backup_open(Worker *worker, Call *call, BackupKind kind)
 		atomic_unlock();
 		return answer_unrecorded(worker, call, &problem);
 	}
+	unread_forget(worker);
 	create_backup(worker, id, kind == KIND_INCREMENTAL);
 	publish_start(worker, &call->request, kind);
 	worker_show_activity(worker);

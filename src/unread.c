@@ -243,12 +243,18 @@ keep_list(Worker *worker, const FileList *list)
 }
 
 void
+unread_forget(Worker *worker)
+{
+	MemoryContextReset(worker->unread_context);
+	memset(&worker->unread, 0, sizeof(worker->unread));
+	worker->unread_backup = 0;
+}
+
+void
 unread_keep(Worker *worker)
 {
-	MemoryContext caller;
+	MemoryContext caller = MemoryContextSwitchTo(worker->unread_context);
 
-	MemoryContextReset(worker->unread_context);
-	caller = MemoryContextSwitchTo(worker->unread_context);
 	filelist_init(&worker->unread);
 	worker->unread.streamed = true;
 	keep_list(worker, &worker->backup->attach);

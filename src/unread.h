@@ -42,6 +42,9 @@ extern void unread_describe_missing(const struct Backup *backup, char *to, size_
 /* The same for the attach list alone, whatever keeps a file from being read. */
 extern void unread_describe_attached(const struct Backup *backup, char *to, size_t size);
 
+/* Another backup begins: forget what was kept of the last one. */
+extern void unread_forget(struct Worker *worker);
+
 /* The backup ends: keep what was not read. */
 extern void unread_keep(struct Worker *worker);
 
