@@ -259,7 +259,7 @@ is($node->safe_psql('postgres', qq(SELECT string_agg("check", ', ') FROM ese_che
 	'wal_level, worker, replication slots, rights, WAL volume, chain, last good backup, last backup, damaged pages, data directory, records', 'ese_check_instance: all is well');
 $node->safe_psql('postgres', "SELECT pg_drop_replication_slot('ese_main')");
 is($node->safe_psql('postgres', qq(SELECT "check", detail FROM ese_check_instance($id) WHERE NOT ok)),
-	'chain|The slot of backup ' . last_row($node, 'backup_id') . ' does not exist: take a full backup.', 'a broken chain is not');
+	'chain|WAL since backup ' . last_row($node, 'backup_id') . ' is gone: replication slot "ese_main" does not exist. Take a full backup.', 'a broken chain is not');
 EseClient::backup(dsn($node), $id, "$work/full3c", truncate => 1, sessions => 2);
 
 # ---- no free slot: the full backup counts as a copy, with a warning
