@@ -5,6 +5,7 @@ use warnings;
 
 use EseClient;
 use EseTest;
+use File::Compare qw(compare);
 use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -89,7 +90,7 @@ for my $row (@{ $dbh->selectall_arrayref("SELECT file_name, kind FROM ese_get_at
 {
 	my ($name, $kind) = @$row;
 	if ($kind eq 'directory') { push @different, $name if !-d "$work/one/$name"; }
-	elsif (system('cmp', '-s', "$data/$name", "$work/one/$name") != 0) { push @different, $name; }
+	elsif (compare("$data/$name", "$work/one/$name") != 0) { push @different, $name; }
 }
 is("@different", '', 'every file and directory is as in the data directory');
 fails_with($dbh, 'J0521', "SELECT ese_open_file_instance($id, 'PG_VERSION')", 'after a stream no file can be opened in this phase');
