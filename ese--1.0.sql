@@ -202,7 +202,7 @@ CREATE FUNCTION ese_get_log_info_instance(
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 REVOKE ALL ON FUNCTION ese_get_log_info_instance(integer, bigint) FROM PUBLIC;
 COMMENT ON FUNCTION ese_get_log_info_instance(integer, bigint) IS
-    'leaves backup mode and lists the log and patch files of the open backup';
+    'leaves backup mode and lists the log and patch files of the open backup, its log manifest last';
 
 CREATE FUNCTION ese_get_truncate_log_info_instance(
     instance integer,

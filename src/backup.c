@@ -376,7 +376,6 @@ backup_end(Worker *worker, Call *call)
 
 	/* handles that nobody has closed do not count; pages may be damaged */
 	openfile_pump(worker);
-	logfacts_note_checksum(worker);
 	testpoint("end.start");
 	error = backup_judge(worker, reason, sizeof(reason));
 	if (!normal && !worker->instance->backup.protocol.stopped)
@@ -387,6 +386,8 @@ backup_end(Worker *worker, Call *call)
 	}
 	if (call->request.grbit & JET_bitBackupTruncateDone)
 		worker->backup->truncated = true;
+	if (error == JET_errSuccess)
+		logfacts_note_checksum(worker);
 	if (error == JET_errSuccess && !backup_settle_chain(worker))
 		answer_warning(&call->answer, 0,
 					   "the backup counts as a copy, because no replication slot is free for incremental backups to follow");

@@ -169,6 +169,7 @@ chain_unfinished(const EseInstance *instance, int *count)
 		if (history_is_chain_base(&rows[i]) || is_next_link(&rows[i]))
 			*count = 0;
 		else if (rows[i].kind == KIND_INCREMENTAL &&
+				 rows[i].location[0] != '\0' &&
 				 rows[i].log_manifest[0] != '\0')
 			unfinished[(*count)++] = link_of(&rows[i]);
 	}

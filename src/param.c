@@ -62,7 +62,7 @@ static const ParamInfo params_table[] = {
 	{"verify_checksums", TYPE_CHOICE, CHANGE_BETWEEN_BACKUPS, AT(verify_checksums), VERIFY_OFF, VERIFY_ERROR, VERIFY_ERROR, "",
 		{"off", "report", "error", NULL}, "What to do about a damaged page: nothing, report and deliver it, or fail the file."},
 	{"manifest_checksums", TYPE_CHOICE, CHANGE_BETWEEN_BACKUPS, AT(manifest_checksums), DIGEST_NONE, DIGEST_SHA256, DIGEST_CRC32C, "",
-		{"none", "crc32c", "sha256", NULL}, "Checksum of each file in the backup manifest."},
+		{"none", "crc32c", "sha256", NULL}, "Checksum of each file in the backup manifest and the log manifest."},
 	{"backup_format", TYPE_CHOICE, CHANGE_BETWEEN_BACKUPS, AT(backup_format), FORMAT_PLAIN, FORMAT_TAR, FORMAT_PLAIN, "",
 		{"plain", "tar", NULL}, "What a native backup is: a data directory, or tar archives."},
 	{"backup_compression", TYPE_COMPRESSION, CHANGE_BETWEEN_BACKUPS, AT(backup_compression), 0, (COMPRESS_ZSTD + 1) * LEVELS - 1, COMPRESS_NONE, "",

@@ -226,6 +226,15 @@ my $end = hex($manifest->{'End-LSN'} =~ s/.*\///r) % 1048576;
 ok(slurp_file("$place/$last") eq $first_read && substr($first_read, $end) !~ /[^\0]/, 'the last segment ends where the backup does');
 isnt(substr(slurp_file($standby->data_dir . "/$last"), $end), substr($first_read, $end), 'and not where WAL has come to');
 
+# the same, written by the server, of a chain of its own
+my $native = start_instance($standby, 'native');
+$dbh->do("SELECT ese_backup_instance($native, '$work/standby_native')");
+my $own = read_document(glob("$work/standby_native/pg_wal/ese_logs.*"));
+is(join(',', wrong_files($own, "$work/standby_native")), '', 'native, of a standby: what was written is what its manifest says');
+($last) = reverse grep { /[0-9A-F]{24}$/ } sort map { $_->{Path} } @{ $own->{Files} };
+$end = hex($own->{'End-LSN'} =~ s/.*\///r) % 1048576;
+ok(substr(slurp_file("$work/standby_native/$last"), $end) !~ /[^\0]/, 'and the last segment ends where the backup does');
+
 # ---- a timeline switch
 my $before = { row => { backup_id => $n, stop_lsn => $manifest->{'End-LSN'} }, manifest => $manifest };
 $standby->promote;
