@@ -68,11 +68,14 @@ warn_about(Restore *restore)
 	if (chain->count == 0)
 		restore_warn(restore, "its logs cannot be verified, because it was made before there were log manifests");
 	if (chain->index.damaged_count > 0)
-		restore_warn(restore, "pages of it were damaged when it was made, in %u files, first \"%s\"",
-					 chain->index.damaged_count, chain->index.damaged[0]);
+		restore_warn(restore, "pages of it were damaged when it was made, in %u file%s, first \"%s\"",
+					 chain->index.damaged_count,
+					 chain->index.damaged_count == 1 ? "" : "s",
+					 chain->index.damaged[0]);
 	if (source->beyond > 0)
-		restore_warn(restore, "%d WAL segments behind the end of its logs, %X/%X, are not its own and cannot be verified",
-					 source->beyond, LSN_FORMAT_ARGS(chain->end_lsn));
+		restore_warn(restore, "%d WAL segment%s behind the end of its logs, %X/%X, cannot be verified, because no manifest lists them",
+					 source->beyond, source->beyond == 1 ? "" : "s",
+					 LSN_FORMAT_ARGS(chain->end_lsn));
 }
 
 /* The WAL that is to be read in the end. */

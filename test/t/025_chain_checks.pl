@@ -109,7 +109,7 @@ $node->safe_psql('postgres', 'SELECT pg_switch_wal()');
 PostgreSQL::Test::Utils::system_or_bail('cp', $node->data_dir . "/pg_wal/$beyond", "$work/salvage/pg_wal/");
 ($state, $words) = verify("$work/salvage");
 is($state, '00000', 'a segment behind the end: verified') or diag($words);
-like($words, qr/WARNING: .*1 WAL segments behind the end of its logs, .* cannot be verified/, 'with a warning');
+like($words, qr/WARNING: .*1 WAL segment behind the end of its logs, .* cannot be verified/, 'with a warning');
 ($state, $words) = restore("$work/salvage");
 is($state, '00000', 'restored') or diag($words);
 like($words, qr/WARNING: .*recovered to .*cannot be verified/, 'with a warning');

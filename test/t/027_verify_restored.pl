@@ -88,7 +88,7 @@ close($file);
 is($state, 'J1018', 'a backup finds a damaged page');
 ($state, $words) = call_verbosely($node, "SELECT ese_verify_backup($id, '$work/rotten')");
 is($state, '00000', 'the copy that was kept is as it was made') or diag($words);
-like($words, qr/WARNING: .*pages of it were damaged when it was made, in 1 files, first "\Q$path\E"/, 'but a warning says what it is');
+like($words, qr/WARNING: .*pages of it were damaged when it was made, in 1 file, first "\Q$path\E"/, 'but a warning says what it is');
 ($state, $words) = call_verbosely($node, "SELECT ese_restore_instance($id, '$work/rotten', '$work/restored')");
 is($state, '00000', 'it can be restored') or diag($words);
 like($words, qr/WARNING: .*pages of it were damaged/, 'with the same warning');

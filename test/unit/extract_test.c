@@ -110,12 +110,11 @@ make_inventory(void)
 static void
 open_ring(EngRing *ring)
 {
-	uint32_t	no_slot = 0;
 	int32_t		holder;
 
 	memset(ring, 0, sizeof(*ring));
 	(void) ring_claim(ring, RING_CLAIM_OWNER, &holder);
-	ring_open(ring, 1, 0, INT64_MAX, &no_slot, 0);
+	ring_open(ring, 1, 0, INT64_MAX);
 }
 
 /* Run a job to its end: 0, or its JET error. */
@@ -330,6 +329,37 @@ test_old_frames(void)
 	   "not where the archive is listed");
 }
 
+/* A file that is longer than listed is not even begun to be written. */
+static void
+test_sizes(void)
+{
+	Compression zstd = {COMPRESS_ZSTD, 1};
+	EngArchive	archive = {.name = "large.tar.zst"};
+	EngTarget	target = {.file_mode = 0600};
+	EngExtract *work;
+	EngRing		ring;
+	struct stat st;
+	char		path[220];
+
+	unlink(names[1]);
+	make_file(FILES, names[1], ROOM / 2);
+	write_archive(&zstd, archive.name, 1);
+	for (uint32_t i = 0; i < inventory->count; i++)
+		atomic_store(&inventory->files[i].seen, false);
+	mkdir("out", 0700);
+	target.directory = open("out", O_RDONLY | O_DIRECTORY);
+	work = eng_extract_new(AT_FDCWD, &archive, &target, inventory, ".late");
+	open_ring(&ring);
+	eng_job_open_extract(eng_job(engine, 0), &ring, work);
+	ok(run_job(eng_job(engine, 0), &ring) == JET_errReadVerifyFailure,
+	   "a member that is longer than listed");
+	eng_job_close(eng_job(engine, 0));
+	eng_extract_free(work);
+	close(target.directory);
+	snprintf(path, sizeof(path), "out/%s", names[FILES]);
+	ok(stat(path, &st) != 0, "nothing of it is written");
+}
+
 /* An archive of one file that claims to be one of logs. */
 static int
 try_log(const char *name, size_t size)
@@ -411,6 +441,7 @@ main(void)
 	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
 		test_way(&ways[i].how, ways[i].name);
 	test_old_frames();
+	test_sizes();
 	test_logs();
 	inventory_free(inventory);
 	free(manifest_bytes);
