@@ -170,6 +170,30 @@ note_given_up(EseInstance *instance, int64 backup_id, const char *reason)
 						   instance->name)));
 }
 
+bool
+guard_applies(const EseInstance *instance)
+{
+	return !instance->params.circular_log &&
+		(instance->params.backup_max_wal_retained > 0 ||
+		 instance->params.backup_min_free_space > 0 ||
+		 instance->copied_at != 0);
+}
+
+/* In a copy that has a chain of its own by now, nothing is special. */
+static void
+forget_copy(EseInstance *instance)
+{
+	Definition	definition;
+	FileProblem problem;
+
+	registry_begin_change();
+	registry_describe(instance, &definition);
+	definition.copied_at = definition.chain_floor = 0;
+	/* the next look tries again */
+	(void) registry_change(instance, &definition, &problem);
+	registry_end_change();
+}
+
 /*
  * The chain goes before the server runs out of room for its WAL, and before a
  * backup does.
@@ -180,12 +204,11 @@ guard_chain(EseInstance *instance)
 	char		reason[ESE_MESSAGE_LENGTH];
 	Chain		chain;
 
-	if (instance->params.circular_log ||
-		(instance->params.backup_max_wal_retained == 0 &&
-		 instance->params.backup_min_free_space == 0 &&
-		 instance->copied_at == 0))
+	if (!guard_applies(instance))
 		return;
 	chain_look(instance, &chain);
+	if (instance->copied_at != 0 && chain.backup_id != 0 && !chain.copied)
+		forget_copy(instance);
 	if (!must_give_up(instance, &chain, reason, sizeof(reason)))
 		return;
 	chain_drop(instance);

@@ -173,19 +173,6 @@ free_slot(void)
 	return NULL;
 }
 
-static EseInstance *
-find_name_locked(const char *name)
-{
-	for (int i = 0; i < ese_shared->max_instances; i++)
-	{
-		EseInstance *instance = instance_of_index(i);
-
-		if (instance->id != 0 && strcmp(instance->name, name) == 0)
-			return instance;
-	}
-	return NULL;
-}
-
 /* A free slot as a new instance finds it. */
 static void
 clear_slot(EseInstance *instance)
@@ -224,7 +211,7 @@ static Creation
 create(const char *name, const char *display, bool if_not_exists, int32 *id,
 	   FileProblem *problem)
 {
-	EseInstance *existing = find_name_locked(name);
+	EseInstance *existing = registry_slot_of_name(name);
 	EseInstance *instance = free_slot();
 	Definition	definition;
 

@@ -464,11 +464,10 @@ registry_find(int32 id)
 }
 
 EseInstance *
-registry_find_name(const char *name)
+registry_slot_of_name(const char *name)
 {
 	EseInstance *found = NULL;
 
-	registry_load();
 	LWLockAcquire(registry_lock(), LW_SHARED);
 	for (int i = 0; i < ese_shared->max_instances && found == NULL; i++)
 	{
@@ -479,6 +478,13 @@ registry_find_name(const char *name)
 	}
 	LWLockRelease(registry_lock());
 	return found;
+}
+
+EseInstance *
+registry_find_name(const char *name)
+{
+	registry_load();
+	return registry_slot_of_name(name);
 }
 
 int64

@@ -43,8 +43,9 @@ extern bool registry_try_load(FileProblem *problem);
 extern EseInstance *registry_find(int32 id);
 extern EseInstance *registry_find_name(const char *name);
 
-/* The slot of an id, or NULL; for who knows that the registry is loaded. */
+/* The same for who knows that the registry is loaded. */
 extern EseInstance *registry_slot(int32 id);
+extern EseInstance *registry_slot_of_name(const char *name);
 
 /* Change definitions: begin, any number of changes, done. */
 extern void registry_begin_change(void);

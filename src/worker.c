@@ -257,6 +257,7 @@ die_late(int code, Datum arg)
 	if (worker->engine != NULL)
 		joined = eng_close(worker->engine, JOIN_MS);
 	worker->engine = NULL;
+	testpoint("worker.exit");
 	backup_die_late(worker);
 	/* a thread inside a system call may still write to its frame */
 	if (joined)

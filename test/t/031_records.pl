@@ -162,6 +162,19 @@ chmod(0700, "$data/ese");
 begin();
 is(value("SELECT ese_end_external_backup_instance($id, 2)"), 0, 'the instance goes on');
 
+# ---- a worker whose way out ends in the middle: the next one takes over
+begin();
+is(value("SELECT handle > 0 FROM ese_open_file_instance($id, 'PG_VERSION')"), 1, 'a file is open');
+set_test_points($node, 'worker.exit=error');
+my $lost = value("SELECT worker_pid FROM ese_instance WHERE instance_id = $id");
+kill('TERM', $lost);
+wait_for($node, "SELECT state = 'running' AND worker_pid <> $lost FROM ese_instance WHERE instance_id = $id");
+set_test_points($node, '');
+is(row('status, stop_cause'), 'failed|worker exit', 'it knows of the backup');
+begin();
+is(value("SELECT ese_end_external_backup_instance($id, 2)"), 0, 'the next one begins and ends');
+nothing_held($node, 'and nothing is held');
+
 # ---- it all was recorded
 $node->restart;
 wait_for($node, "SELECT state = 'running' FROM ese_instance WHERE instance_id = $id");
