@@ -365,17 +365,12 @@ backup_die_late(Worker *worker)
 {
 	EseInstance *instance = worker->instance;
 	HistoryRow *row = &instance->backup.row;
-	BackupOutcome outcome = OUTCOME_FAILED;
 
 	/* what is on record as good stays so, whatever was left to do */
 	if (worker->backup == NULL || worker->backup->recorded)
 		return;
-
-	/* who had stopped it before, has his receipt */
-	if (row->stop_cause == CAUSE_USER || row->stop_cause == CAUSE_TERM ||
-		row->stop_cause == CAUSE_IDLE_TIMEOUT)
-		outcome = OUTCOME_ABORTED_BY_SERVER;
-	backup_complete_row(worker, outcome, instance->backup.stop_error, row->reason);
+	backup_complete_row(worker, history_outcome_of_stop(row->stop_cause),
+						instance->backup.stop_error, row->reason);
 	keep_last_row(worker);
 }
 

@@ -479,11 +479,19 @@ history_find(int32 instance_id, int64 backup_id, HistoryRow *row)
 	return found;
 }
 
+BackupOutcome
+history_outcome_of_stop(int64 cause)
+{
+	return cause == CAUSE_USER || cause == CAUSE_TERM ||
+		cause == CAUSE_IDLE_TIMEOUT ? OUTCOME_ABORTED_BY_SERVER :
+		OUTCOME_FAILED;
+}
+
 void
 history_close_row(HistoryRow *row)
 {
 	if (row->status == OUTCOME_STOPPED)
-		row->status = OUTCOME_ABORTED_BY_SERVER;
+		row->status = history_outcome_of_stop(row->stop_cause);
 	else
 	{
 		row->status = OUTCOME_FAILED;

@@ -140,6 +140,12 @@ extern bool history_newest_id(int32 instance_id, int64 *newest,
  */
 extern bool history_close_open_rows(struct EseInstance *instance, int64 except);
 
+/*
+ * What becomes of a stopped backup that nobody can end any more: who had
+ * stopped it, has his receipt.
+ */
+extern BackupOutcome history_outcome_of_stop(int64 cause);
+
 /* The final status of a row that was left open. */
 extern void history_close_row(HistoryRow *row);
 
