@@ -78,6 +78,7 @@ OBJS = \
 	src/receipt.o \
 	src/recordlock.o \
 	src/refuse.o \
+	src/refused.o \
 	src/registry.o \
 	src/report.o \
 	src/restore.o \

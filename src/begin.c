@@ -397,6 +397,7 @@ backup_open(Worker *worker, Call *call, BackupKind kind)
 		return answer_unrecorded(worker, call, &problem);
 	}
 	unread_forget(worker);
+	call->answer.backup = id;
 	create_backup(worker, id, kind == KIND_INCREMENTAL);
 	publish_start(worker, &call->request, kind);
 	worker_show_activity(worker);

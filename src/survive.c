@@ -44,8 +44,8 @@ static const struct
 	{ERRCODE_DATA_CORRUPTED, JET_errDatabaseCorrupted},
 };
 
-static int
-jet_of(const ErrorData *error)
+int
+survive_jet_error(const ErrorData *error)
 {
 	const char *text = unpack_sql_state(error->sqlerrcode);
 
@@ -97,7 +97,7 @@ static void
 keep(Worker *worker, const ErrorData *error)
 {
 	backup_reopen(worker->instance);
-	worker->failure_number = jet_of(error);
+	worker->failure_number = survive_jet_error(error);
 	snprintf(worker->failure, sizeof(worker->failure), "%s%s%s",
 			 error->message ? error->message : "",
 			 error->detail ? ": " : "", error->detail ? error->detail : "");

@@ -34,6 +34,9 @@ extern void survive(Worker *worker, Call *call, WorkerStep step,
  */
 extern void survive_note_death(Worker *worker);
 
+/* The JET error that PostgreSQL's error is. */
+extern int	survive_jet_error(const ErrorData *error);
+
 /*
  * What the abort of a transaction would do for an error, but for the
  * replication slot that the backup holds.

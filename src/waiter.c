@@ -22,6 +22,7 @@
 #include "engine/jet.h"
 #include "instance.h"
 #include "privilege.h"
+#include "refused.h"
 #include "report.h"
 #include "stop.h"
 #include "testpoint.h"
@@ -173,14 +174,25 @@ report_end(EseInstance *instance, int64 backup)
 void
 waiter_execute(EseInstance *instance, const Request *request, bool wait)
 {
-	Answer		answer;
+	Answer	   *answer = palloc0(sizeof(Answer));
 
-	instance_refuse_starting(instance);
-	call_execute(instance, request, &answer, NULL);
+	PG_TRY();
+	{
+		instance_refuse_starting(instance);
+		call_execute(instance, request, answer, NULL);
+	}
+	PG_CATCH();
+	{
+		/* one that had begun has a row */
+		if (!wait && request->operation == OP_BACKUP && answer->backup == 0)
+			refused_record(instance, request);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	if (!wait)
 		return;
-	wait_for_own(instance, request, answer.backup);
-	report_end(instance, answer.backup);
+	wait_for_own(instance, request, answer->backup);
+	report_end(instance, answer->backup);
 }
 
 /* ese_backup_instance(instance, path, grbit, wait, label) → integer */

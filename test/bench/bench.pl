@@ -391,7 +391,73 @@ sub throughput
 	return;
 }
 
-# ---- the latency of stops: threads compress a large file, readers are blocked
+# ---- the latency of stops, for the caller: threads compress a large file,
+# readers are blocked
+
+sub print_latencies
+{
+	my ($title, $seen, $told) = @_;
+	my @sorted = sort { $a <=> $b } @$seen;
+	my @receipts = sort { $a <=> $b } @$told;
+	printf "| %s | %d | %.1f | %.1f | %.1f | %.1f |\n", $title, scalar(@sorted), median(@sorted), $sorted[ $#sorted * 0.99 ],
+	  $sorted[-1], $receipts[ $#receipts * 0.99 ];
+	return;
+}
+
+# Stop what is open, and end it: milliseconds as the caller sees them, and as
+# the receipt tells them.
+sub timed_stop
+{
+	my $begun = time();
+	$dbh->do("SELECT ese_stop_backup_instance($id)");
+	my $seen = 1000 * (time() - $begun);
+	my $told = EseClient::value($dbh, 'SELECT extract(epoch FROM stop_latency) * 1000 FROM ese_backup_history ORDER BY backup_id DESC LIMIT 1');
+	local $SIG{__WARN__} = sub { };
+	EseClient::value($dbh, "SELECT ese_end_external_backup_instance($id)") if EseClient::value($dbh, "SELECT ese_backup_id($id)");
+	return ($seen, $told);
+}
+
+# So many stops, each after some work has been begun.
+sub stop_often
+{
+	my ($title, $count, $work) = @_;
+	my (@seen, @told);
+	for (1 .. $count)
+	{
+		$dbh->do("SELECT ese_begin_external_backup_instance($id)");
+		$work->();
+		my ($seen, $told) = timed_stop();
+		push @seen, $seen;
+		push @told, $told;
+	}
+	print_latencies($title, \@seen, \@told);
+	say_now("stops: $title");
+	return;
+}
+
+# A command that goes on until it is told to end.
+sub beside
+{
+	my ($command, $work) = @_;
+	my $pid = fork() // die;
+	if ($pid == 0)
+	{
+		setpgrp();
+		exec('sh', '-c', $command);
+	}
+	$work->();
+	kill('TERM', -$pid);
+	waitpid($pid, 0);
+	return;
+}
+
+# A session that stays: the end of a process costs more CPU than a stop.
+sub open_session
+{
+	open(my $psql, '|-', 'psql -XAtq > /dev/null 2>&1') or die;
+	$psql->autoflush(1);
+	return $psql;
+}
 
 sub stops
 {
@@ -399,34 +465,50 @@ sub stops
 	run("dd if=/dev/urandom bs=1M count=64 status=none | tee /dev/null > $home/piece");
 	run("for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do cat $home/piece; done > $file; rm $home/piece");
 	set_parameters(backup_compression => 'zstd:9');
-	# sessions that stay: the end of a process costs more CPU than a stop
-	my @readers;
-	for (1 .. 4)
-	{
-		open(my $psql, '|-', 'psql -XAtq > /dev/null 2>&1') or die;
-		$psql->autoflush(1);
-		push @readers, $psql;
-	}
-	my @latencies;
-	for (1 .. $option{stops})
-	{
-		$dbh->do("SELECT ese_begin_external_backup_instance($id)");
+	my @readers = map { open_session() } 1 .. 4;
+	my $read = sub {
 		for my $psql (@readers)
 		{
 			my $handle = EseClient::value($dbh, "SELECT ese_open_stream_instance($id)");
 			print $psql "CALL ese_copy_stream($id, $handle);\n";
 		}
 		usleep(100_000 + rand(200_000));
-		$dbh->do("SELECT ese_stop_backup_instance($id)");
-		push @latencies, EseClient::value($dbh, "SELECT extract(epoch FROM stop_latency) * 1000 FROM ese_backup_history ORDER BY backup_id DESC LIMIT 1");
-		local $SIG{__WARN__} = sub { };
-		EseClient::value($dbh, "SELECT ese_end_external_backup_instance($id)");
-	}
+	};
+	print "| stops | runs | median ms | p99 ms | longest ms | p99 by the receipts |\n|---|---|---|---|---|---|\n";
+	stop_often('threads compress with zstd:9', $option{stops}, $read);
+	# what a disk that syncs costs others
+	run("pg_ctl -w -D $data -l $home/log -o '-c fsync=on' restart");
+	$dbh = EseClient::connect_to($dsn);
+	usleep(10_000) while EseClient::value($dbh, "SELECT state FROM ese_instance WHERE instance_id = $id") ne 'running';
 	close($_) for @readers;
-	my @sorted = sort { $a <=> $b } @latencies;
-	printf "Stop to quiescent while threads compress with zstd:9, %d stops: median %.1f ms, p99 %.1f ms, longest %.1f ms.\n\n",
-	  $option{stops}, median(@latencies), $sorted[ $#sorted * 0.99 ], $sorted[-1];
+	@readers = map { open_session() } 1 .. 4;
+	beside("while :; do dd if=/dev/zero of=$home/slow bs=1M count=256 conv=fsync status=none; done",
+		sub { stop_often('the same, fsync on, beside `dd conv=fsync`', $option{stops}, $read) });
+	unlink("$home/slow");
+	EseClient::value($dbh, "SELECT ese_create_instance('beside')");
+	beside("while :; do psql -XAtqc \"SELECT ese_set_system_parameter(ese_instance_id('beside'), 'history_limit', (100 + random() * 800)::int::text)\" > /dev/null; done",
+		sub { stop_often('the same, beside another instance that sets parameters', $option{stops}, $read) });
+	$dbh->do('SELECT ese_drop_instance(ese_instance_id($$beside$$))');
+	close($_) for @readers;
 	unlink($file);
+
+	for (1 .. 1000)
+	{
+		$dbh->do("SELECT ese_begin_external_backup_instance($id)");
+		$dbh->do("SELECT ese_end_external_backup_instance($id, 2)");
+	}
+	stop_often('a history of 1,000 rows', $option{stops}, sub { usleep(rand(20_000)) });
+
+	# in the middle of GetLogInfo
+	run("mkdir $data/many; cd $data/many && seq 1 300000 | xargs touch");
+	my $lister = open_session();
+	stop_often('GetLogInfo, 300,000 files', $option{stops} / 10, sub {
+		print $lister "SELECT count(*) FROM ese_get_log_info_instance($id);\n";
+		usleep(rand(400_000));
+	});
+	close($lister);
+	run("rm -rf $data/many");
+	print "\n";
 	return;
 }
 
