@@ -5,7 +5,7 @@
  *
  * Paths, file names, reasons and client columns are NULL for a reader who
  * has neither pg_monitor nor begun the backup; the numbers of handles for one
- * who may not read backups either.
+ * who may not read backups.
  *
  *-------------------------------------------------------------------------
  */
@@ -267,8 +267,7 @@ ese_backup_handle_rows(PG_FUNCTION_ARGS)
 		allowed = instance != NULL && privilege_to_see(instance->backup.row.begun_by_oid);
 		row_add_int32(&row, copy->instance_id);
 		row_add_int64(&row, copy->backup_id);
-		row_add_number(&row, allowed || reads ?
-					   (int32) atomic_load(&copy->ring.ident) : 0);
+		row_add_number(&row, reads ? (int32) atomic_load(&copy->ring.ident) : 0);
 		row_add_text(&row, copy->is_stream ? "stream" : "file");
 		add_private_text(&row, filename_show(copy->file_name), allowed);
 		row_add_int64(&row, (int64) atomic_load(&copy->ring.position));

@@ -104,6 +104,7 @@ my %may = (
 	replicator => [ 'public', 'execute', 'read' ],
 	file_reader => [ 'public', 'execute', 'read' ],
 	file_writer => [ 'public', 'execute' ],
+	not_inheriting => [ 'public', 'execute' ],
 	replicating_writer => [ 'public', 'execute', 'read', 'write' ],
 	all_rights => [ 'public', 'execute', 'read', 'write', 'files' ]);
 my $functions = $node->safe_psql('postgres', <<'SQL');
@@ -123,6 +124,9 @@ CREATE ROLE file_reader LOGIN IN ROLE executors, pg_read_server_files;
 CREATE ROLE file_writer LOGIN IN ROLE executors, pg_write_server_files;
 CREATE ROLE replicating_writer LOGIN REPLICATION IN ROLE executors, pg_write_server_files;
 CREATE ROLE all_rights LOGIN IN ROLE executors, pg_read_server_files, pg_write_server_files;
+CREATE ROLE not_inheriting LOGIN NOINHERIT IN ROLE pg_read_server_files, pg_write_server_files;
+GRANT EXECUTE ON ALL ROUTINES IN SCHEMA public TO not_inheriting;
+CREATE ROLE monitor LOGIN IN ROLE pg_monitor;
 SQL
 for my $role (sort keys %may)
 {
@@ -157,6 +161,8 @@ like("$sent|$denied", qr/^\|.*permission denied to read a backup/, 'and CALL ese
 is(EseClient::value($executor, 'SELECT count(handle) FROM ese_backup_handle'), 0, 'the number of the handle is not shown');
 is(EseClient::value($executor, 'SELECT count(*) FROM ese_backup_handle'), 1, 'though that there is one');
 is(EseClient::value(as('file_reader'), 'SELECT handle FROM ese_backup_handle'), $opened, 'it is to who may read');
+is(EseClient::value(as('monitor'), "SELECT file_name || ', ' || coalesce(handle::text, 'hidden') FROM ese_backup_handle"),
+	'global/1260, hidden', 'who may see everything, but not read, sees the name of the file only');
 
 # ---- no path by a side door
 EseClient::value($admin, "SELECT ese_end_external_backup_instance($id, 2)");
