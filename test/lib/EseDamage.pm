@@ -332,8 +332,8 @@ sub draw_pair
 sub draw_name
 {
 	my ($self, $name) = @_;
-	# what an incremental that was killed leaves below pg_wal is no damage
-	my @suffixes = ('.1', '~', '.lz4', '.zst', '.partial', '.ready', $name =~ m{^pg_wal/} ? () : '.ese_new');
+	# what an incremental that was killed may leave is no damage
+	my @suffixes = ('.1', '~', '.lz4', '.zst', '.partial', '.ready', $name =~ m{^(?:pg_wal/|ese_backup$)} ? () : '.ese_new');
 	return $name . one_of(@suffixes) if rand() < 0.4;
 	return $name =~ s/\.(?:lz4|zst)$//r if $name =~ /\.tar\.\w+$/ && rand() < 0.4;
 	# another number
