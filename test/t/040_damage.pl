@@ -31,7 +31,7 @@ my $other = EseChain->new(name => 'other', work => $work);
 sub has_more_wal
 {
 	my ($damage, $what) = @_;
-	return 0 if "@{ $server->{warnings} }" !~ /behind the end of its logs, \S+, are not its own and cannot be verified/;
+	return 0 if "@{ $server->{warnings} }" !~ /behind the end of its logs, \S+, cannot be verified/;
 	return $what =~ /^all is as in/ || $server->restore($damage->{place}) eq $server->wanted;
 }
 
