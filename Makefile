@@ -6,9 +6,12 @@ DATA = ese--1.0.sql
 PGFILEDESC = "ese - streaming backups over SQL that can be stopped at any moment"
 
 ENGINE_OBJS = \
+	src/engine/atomic.o \
 	src/engine/backupindex.o \
 	src/engine/buffer.o \
+	src/engine/closing.o \
 	src/engine/compress.o \
+	src/engine/destination.o \
 	src/engine/digest.o \
 	src/engine/document.o \
 	src/engine/documentfile.o \
@@ -28,25 +31,30 @@ ENGINE_OBJS = \
 	src/engine/options.o \
 	src/engine/pack.o \
 	src/engine/page.o \
+	src/engine/pathwork.o \
 	src/engine/pool.o \
 	src/engine/protocol.o \
 	src/engine/publishing.o \
 	src/engine/queue.o \
 	src/engine/record.o \
 	src/engine/relfile.o \
+	src/engine/removal.o \
+	src/engine/restoring.o \
 	src/engine/ring.o \
+	src/engine/search.o \
 	src/engine/sink.o \
 	src/engine/stream.o \
 	src/engine/tar.o \
 	src/engine/tarread.o \
+	src/engine/target.o \
 	src/engine/thread.o \
 	src/engine/throttle.o \
 	src/engine/unpack.o \
+	src/engine/walk.o \
 	src/engine/writer.o
 
 OBJS = \
 	$(ENGINE_OBJS) \
-	src/atomic.o \
 	src/backup.o \
 	src/begin.o \
 	src/call.o \
@@ -61,10 +69,12 @@ OBJS = \
 	src/frame.o \
 	src/guard.o \
 	src/handlenumber.o \
+	src/hanging.o \
 	src/history.o \
 	src/identity.o \
 	src/instance.o \
 	src/launcher.o \
+	src/leftover.o \
 	src/logfacts.o \
 	src/loglist.o \
 	src/message.o \
@@ -72,6 +82,7 @@ OBJS = \
 	src/nativelogs.o \
 	src/openfile.o \
 	src/param.o \
+	src/pathrun.o \
 	src/privateserver.o \
 	src/privilege.o \
 	src/reader.o \
@@ -95,7 +106,6 @@ OBJS = \
 	src/streamfile.o \
 	src/streamreader.o \
 	src/survive.o \
-	src/target.o \
 	src/testpoint.o \
 	src/unread.o \
 	src/view.o \

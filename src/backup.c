@@ -16,12 +16,12 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "atomic.h"
 #include "backup.h"
 #include "chain.h"
 #include "clock.h"
 #include "engine/jet.h"
 #include "frame.h"
+#include "leftover.h"
 #include "logfacts.h"
 #include "refuse.h"
 #include "statefile.h"
@@ -31,7 +31,7 @@
 #include "worker_internal.h"
 
 /* How long a stop waits for threads that are inside a system call. */
-#define ENGINE_STOP_MS 1000
+#define ENGINE_STOP_MS 500
 
 static void
 copy_row(EseInstance *instance, HistoryRow *row)
@@ -487,6 +487,7 @@ backup_pursue_stop(Worker *worker)
 	if (eng_running(worker->engine) > 0 &&
 		clock_us() - backup->engine_stopped_at < ENGINE_STOP_MS * 1000)
 		return;
+	leftover_announce(worker);
 	backup_leave_mode(backup);
 	set_quiescent(instance);
 	testpoint("stop.quiescent");
@@ -508,8 +509,10 @@ backup_pursue_stop(Worker *worker)
  * call it is in: it stays until all have.
  */
 static void
-forget_context(Worker *worker, MemoryContext context)
+forget_context(Worker *worker, int64 backup, MemoryContext context)
 {
+	if (leftover_keep_context(worker, backup, context))
+		return;
 	if (eng_running(worker->engine) == 0)
 		MemoryContextDelete(context);
 	else
@@ -650,9 +653,7 @@ backup_finish(Worker *worker, BackupOutcome outcome, int error,
 		chain_advance(instance, backup->chain_end);
 	testpoint("end.advanced");
 	backup_drop_slot(backup);
-	if (outcome == OUTCOME_COMPLETED && backup->atomic[0] != '\0')
-		atomic_remove_old(backup->atomic);
-	atomic_unlock();
+	native_close_atomic(worker, outcome == OUTCOME_COMPLETED);
 
 	/* who was not asked finds the stop at his next read, until a Begin */
 	backup_publish_end(instance, final.stop_cause == CAUSE_IDLE_TIMEOUT ?
@@ -660,7 +661,7 @@ backup_finish(Worker *worker, BackupOutcome outcome, int error,
 	backup_log_outcome(&final);
 	unread_keep(worker);
 	worker->backup = NULL;
-	forget_context(worker, backup->context);
+	forget_context(worker, final.backup_id, backup->context);
 	worker_show_activity(worker);
 	return error;
 }

@@ -13,13 +13,10 @@
 
 #include "compat.h"
 #include "engine/backupindex.h"
+#include "engine/closing.h"
 #include "engine/engine.h"
-#include "engine/extract.h"
-#include "engine/stream.h"
-#include "engine/writer.h"
 #include "filelist.h"
 #include "shared.h"
-#include "target.h"
 
 /* Places for handles whose jobs a closed backup left in a system call. */
 #define SPARE_FILES 16
@@ -62,8 +59,6 @@ typedef struct Backup
 	XLogRecPtr	chain_end;		/* where the chain's slot goes, or invalid */
 	NativeStage native;
 	struct Restore *restore;	/* NATIVE_RESTORE */
-	char		atomic[MAXPGPATH];	/* the directory of atomic backups that it
-									 * is written in, or empty */
 	int64		files_settled;	/* native: done before this stage */
 	int64		bytes_settled;
 	FileList	attach;
@@ -107,19 +102,6 @@ typedef struct OpenFile
 	bool		claimed;		/* we hold the ring's claim */
 } OpenFile;
 
-/* The worker's side of a job that writes. */
-typedef struct NativeJob
-{
-	bool		in_use;
-	EngJob	   *job;
-	EngRing		ring;			/* without frames: how the job stands */
-	EngTarget	target;			/* its own descriptor of the directory */
-	EngStream  *stream;			/* an archive, or NULL */
-	EngWriter  *writer;			/* a directory, or NULL */
-	EngExtract *extract;		/* an archive that is read, or NULL; all NULL:
-								 * the sync */
-} NativeJob;
-
 typedef struct Worker
 {
 	EseInstance *instance;
@@ -128,12 +110,17 @@ typedef struct Worker
 	Backup	   *backup;			/* NULL when none is open */
 	int			file_places;
 	OpenFile   *files;			/* [file_places] */
-	NativeJob	native_jobs[ENG_MAX_THREADS];
+	NativeJob  *native_jobs;	/* [threads] */
 	MemoryContext unread_context;	/* of the two below */
 	FileList	unread;			/* what was not read of the last backup */
 	int64		unread_backup;	/* its id, or 0 */
 	Target		target;			/* of the native backup that is open */
+	Atomic		atomic;			/* the directory of atomic backups it is in */
 	BackupIndex *index;			/* of its directory, malloc'd, or NULL */
+	Call	   *serving;		/* the call that is being served, or NULL */
+	PathTask   *task;			/* that it waits for, or NULL */
+	PathTask   *stuck;			/* tasks of the open backup that hang */
+	struct Leftover *leftovers; /* of backups that have ended */
 	int64		guarded_at;		/* clock_us() when WAL was looked at last */
 	bool		rows_open;		/* the history has rows of before that could
 								 * not be closed yet */
@@ -154,14 +141,23 @@ extern void backup_begin(Worker *worker, Call *call);
 /* Begin's checks of server and options; true when it was refused. */
 extern bool backup_refuse_begin(Worker *worker, Call *call);
 
+/* The kind that a Begin asks for. */
+extern BackupKind backup_kind_of(const Request *request);
+
 /*
  * A backup, or a job like it, is open from now on, and can be stopped.  False
  * and the answer when it cannot be recorded: then it is not.
  */
 extern bool backup_open(Worker *worker, Call *call, BackupKind kind);
 
-/* What follows the checks; false when it was stopped or abandoned. */
+/*
+ * What follows that and the making of a target; false when it was stopped or
+ * abandoned.
+ */
 extern bool backup_start(Worker *worker, Call *call);
+
+/* It was: it ends, and the call is answered. */
+extern void backup_undo_begin(Worker *worker, Call *call);
 
 /* backup.c */
 extern void backup_attach_info(Worker *worker, Call *call);
@@ -358,6 +354,7 @@ extern void loglist_truncate(Worker *worker, Call *call);
 extern bool loglist_roll(Worker *worker);
 
 /* native.c */
+
 extern void native_begin(Worker *worker, Call *call);
 
 /* What a job that reads or writes files has failed with, in words. */
@@ -382,11 +379,21 @@ extern NativeJob *native_take_place(Worker *worker, int index, int directory,
 									const char *suffix);
 extern void native_release_place(NativeJob *place);
 
+/* Make the directories of a list in the target. */
+extern bool native_make_directories(Worker *worker, FileList *list,
+									TargetError *error);
+
 /* The files of a directory that jobs write: pg_control comes last. */
 extern bool native_is_for_writers(const FileEntry *entry);
 
 /* Its threads have ended or been stopped: keep what was written, or not. */
 extern void native_close(Worker *worker, bool keep);
+
+/* The end of an atomic one: the former backup goes, if this one is good. */
+extern void native_close_atomic(Worker *worker, bool good);
+
+/* On the way out of the worker: nothing stays, unless something hangs. */
+extern void native_close_at_exit(Worker *worker);
 
 /* restore.c */
 extern void restore_begin(Worker *worker, Call *call);
@@ -403,7 +410,13 @@ extern bool restore_waits_for_program(const Worker *worker);
 /* It was stopped: programs begin to end. */
 extern void restore_interrupt(Worker *worker);
 
-/* It is over: end programs, close or remove what is left. */
-extern void restore_close(Worker *worker, bool keep);
+/*
+ * It is over: end programs, close what is left, or leave its removal (closing
+ * is not NULL) to that.
+ */
+extern void restore_close(Worker *worker, Closing *closing);
+
+/* Does nothing of it stay? */
+extern bool restore_is_scratch(const Worker *worker);
 
 #endif							/* ESE_BACKUP_H */

@@ -12,10 +12,11 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "atomic.h"
 #include "backup.h"
 #include "chain.h"
 #include "engine/jet.h"
+#include "leftover.h"
+#include "pathrun.h"
 #include "refuse.h"
 #include "registry.h"
 #include "survive.h"
@@ -142,9 +143,16 @@ publish_start(Worker *worker, const Request *request, BackupKind kind)
 	shared_note_activity(instance);
 }
 
+BackupKind
+backup_kind_of(const Request *request)
+{
+	return (request->grbit & JET_bitBackupIncremental) != 0 ?
+		KIND_INCREMENTAL : KIND_FULL;
+}
+
 /* Make the worker's own record of a new backup, whose id is durable. */
 static void
-create_backup(Worker *worker, int64 id, bool incremental)
+create_backup(Worker *worker, int64 id, bool incremental, bool native)
 {
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext,
 												  "ese backup",
@@ -157,8 +165,7 @@ create_backup(Worker *worker, int64 id, bool incremental)
 	backup->incremental = incremental;
 	snprintf(backup->slot_name, sizeof(backup->slot_name), "esebk_%lld",
 			 (long long) backup->id);
-	if (worker->target.in_use)
-		backup->native = NATIVE_STARTING;
+	backup->native = native ? NATIVE_STARTING : NATIVE_NONE;
 	worker->backup = backup;
 }
 
@@ -240,9 +247,8 @@ take_up_chain(Worker *worker)
 	testpoint("begin.listed");
 }
 
-/* Begin was cancelled: by a stop, or by the session that waited for it. */
-static void
-undo_begin(Worker *worker, Call *call)
+void
+backup_undo_begin(Worker *worker, Call *call)
 {
 	EseInstance *instance = worker->instance;
 	bool		stopped = instance->backup.protocol.stopped;
@@ -255,6 +261,7 @@ undo_begin(Worker *worker, Call *call)
 		answer_detail(&call->answer, "No backup is open.");
 		(void) backup_finish(worker, OUTCOME_ABORTED_BY_SERVER,
 							 instance->backup.stop_error, "stopped while starting");
+		leftover_say(worker, &call->answer);
 	}
 	else
 	{
@@ -391,14 +398,11 @@ backup_open(Worker *worker, Call *call, BackupKind kind)
 	worker_prepare_engine(worker);
 	id = registry_next_backup_id(&problem);
 	if (id == 0)
-	{
-		target_remove(&worker->target);
-		atomic_unlock();
 		return answer_unrecorded(worker, call, &problem);
-	}
 	unread_forget(worker);
 	call->answer.backup = id;
-	create_backup(worker, id, kind == KIND_INCREMENTAL);
+	create_backup(worker, id, kind == KIND_INCREMENTAL,
+				  call->request.operation != OP_BEGIN);
 	publish_start(worker, &call->request, kind);
 	worker_show_activity(worker);
 	if (backup_record_row(worker->instance, &problem))
@@ -413,13 +417,9 @@ backup_start(Worker *worker, Call *call)
 {
 	EseInstance *instance = worker->instance;
 
-	if (!backup_open(worker, call,
-					 (call->request.grbit & JET_bitBackupIncremental) != 0 ?
-					 KIND_INCREMENTAL : KIND_FULL))
-		return false;
 	if (!start(worker, call))
 	{
-		undo_begin(worker, call);
+		backup_undo_begin(worker, call);
 		return false;
 	}
 	eng_set_lsn_limit(worker->engine, backup_current_lsn());
@@ -435,6 +435,8 @@ backup_start(Worker *worker, Call *call)
 void
 backup_begin(Worker *worker, Call *call)
 {
-	if (!backup_refuse_begin(worker, call))
+	if (backup_refuse_begin(worker, call))
+		return;
+	if (backup_open(worker, call, backup_kind_of(&call->request)))
 		(void) backup_start(worker, call);
 }

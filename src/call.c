@@ -10,6 +10,7 @@
 #include <netdb.h>
 
 #include "common/ip.h"
+#include "libpq/libpq.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
@@ -209,6 +210,23 @@ check_worker(EseInstance *instance, TimestampTz *since)
 		refuse_worker_gone(instance);
 }
 
+/*
+ * Sleep until something changes.  A session that waits does not notice that
+ * its client has gone, but for client_connection_check_interval; and what it
+ * has asked for must not begin long after that.
+ */
+static void
+sleep_a_little(EseInstance *instance)
+{
+	if (!ConditionVariableTimedSleep(&instance->changed, WAIT_STEP_MS,
+									 compat_wait_event("EseCall")) ||
+		MyProcPort == NULL || pq_check_connection())
+		return;
+	ClientConnectionLost = true;
+	InterruptPending = true;
+	CHECK_FOR_INTERRUPTS();
+}
+
 /* Wait for a free place among the calls. */
 static void
 submit(Pending *pending, const Request *request)
@@ -227,8 +245,7 @@ submit(Pending *pending, const Request *request)
 		if (pending->call != NULL)
 			break;
 		check_worker(instance, &gone_since);
-		ConditionVariableTimedSleep(&instance->changed, WAIT_STEP_MS,
-									compat_wait_event("EseCall"));
+		sleep_a_little(instance);
 	}
 	ConditionVariableCancelSleep();
 }
@@ -263,8 +280,7 @@ collect(Pending *pending, Answer *answer, char **page)
 	while (!is_answered(instance, call))
 	{
 		check_worker(instance, &gone_since);
-		ConditionVariableTimedSleep(&instance->changed, WAIT_STEP_MS,
-									compat_wait_event("EseCall"));
+		sleep_a_little(instance);
 	}
 	ConditionVariableCancelSleep();
 	testpoint("call.answered");
@@ -349,6 +365,14 @@ call_next(EseInstance *instance)
 		next->state = CALL_SERVED;
 	LWLockRelease(instance_lock(instance));
 	return next;
+}
+
+void
+call_put_back(EseInstance *instance, Call *call)
+{
+	LWLockAcquire(instance_lock(instance), LW_EXCLUSIVE);
+	call->state = call->state == CALL_SERVED ? CALL_QUEUED : CALL_FREE;
+	LWLockRelease(instance_lock(instance));
 }
 
 bool

@@ -118,6 +118,9 @@ extern void client_describe(Client *client);
 /* Worker: the oldest queued call that can be served now, or NULL. */
 extern Call *call_next(struct EseInstance *instance);
 
+/* Worker: it is served later. */
+extern void call_put_back(struct EseInstance *instance, Call *call);
+
 /* Worker: hand over the answer.  False: its requester has left. */
 extern bool call_answer(struct EseInstance *instance, Call *call);
 

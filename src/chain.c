@@ -11,8 +11,8 @@
 #include "replication/slot.h"
 #include "storage/lwlock.h"
 
-#include "atomic.h"
 #include "backup.h"
+#include "engine/atomic.h"
 #include "chain.h"
 #include "compat.h"
 

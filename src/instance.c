@@ -23,6 +23,7 @@
 #include "engine/jet.h"
 #include "finding.h"
 #include "frame.h"
+#include "hanging.h"
 #include "instance.h"
 #include "refuse.h"
 #include "registry.h"
@@ -711,5 +712,6 @@ ese_term(PG_FUNCTION_ARGS)
 		call_execute(instance, &request, &answer, NULL);
 	}
 	wait_until_stopped(instance, PG_GETARG_INT32(0));
+	hanging_warn(instance);
 	PG_RETURN_INT32(JET_errSuccess);
 }

@@ -21,16 +21,15 @@
 #include "common/file_perm.h"
 #include "storage/fd.h"
 
-#include "atomic.h"
 #include "backup.h"
 #include "chain.h"
+#include "engine/destination.h"
 #include "engine/jet.h"
+#include "leftover.h"
 #include "nativelogs.h"
+#include "pathrun.h"
 #include "testpoint.h"
 #include "worker_internal.h"
-
-/* Descriptors of a job: its directory, what it reads, what it writes. */
-#define JOB_FDS 3
 
 static bool
 is_tar(const Worker *worker)
@@ -42,20 +41,9 @@ is_tar(const Worker *worker)
 void
 native_release_place(NativeJob *place)
 {
-	eng_job_close(place->job);
-	if (place->stream != NULL)
-		eng_stream_free(place->stream);
-	if (place->writer != NULL)
-		eng_writer_free(place->writer);
-	if (place->extract != NULL)
-		eng_extract_free(place->extract);
-	close(place->target.directory);
+	closing_close_job(place);
 	for (int i = 0; i < JOB_FDS; i++)
 		ReleaseExternalFD();
-	place->stream = NULL;
-	place->writer = NULL;
-	place->extract = NULL;
-	place->in_use = false;
 }
 
 void
@@ -211,11 +199,15 @@ native_is_for_writers(const FileEntry *entry)
 		strcmp(entry->name, CONTROL_FILE_NAME) != 0;
 }
 
-/* The backup has failed: it ends, and nothing of it stays. */
+/*
+ * The backup has failed: it ends, and nothing of it stays.  One that nobody
+ * wants any more ends as that.
+ */
 static void
 fail(Worker *worker, int error, const char *reason)
 {
-	(void) backup_finish(worker, OUTCOME_FAILED, error, reason);
+	if (!path_is_unwanted(worker))
+		(void) backup_finish(worker, OUTCOME_FAILED, error, reason);
 }
 
 static void
@@ -255,86 +247,72 @@ count_directories(FileList *list)
 	}
 }
 
-/* A full backup has a directory of its own. */
-static bool
-make_target(Worker *worker, const char *path, TargetError *error)
+/* What finding the target needs to know. */
+static Destination *
+describe_destination(Worker *worker, const Request *request, const Chain *chain)
 {
-	if (!target_check(path, error) ||
-		!target_make(&worker->target, path, "backup", worker->instance->name,
-					 error))
-		return false;
-	worker->target.tar = worker->instance->params.backup_format == FORMAT_TAR;
-	if (nativelogs_begin(worker, error))
-		return true;
-	target_remove(&worker->target);
-	return false;
+	Destination *destination = destination_new(request->path);
+
+	if (destination == NULL)
+		return NULL;
+	destination->incremental = (request->grbit & JET_bitBackupIncremental) != 0;
+	destination->atomic_kind = (request->grbit & JET_bitBackupAtomic) != 0;
+	destination->tar = worker->instance->params.backup_format == FORMAT_TAR;
+	strlcpy(destination->instance_name, worker->instance->name,
+			sizeof(destination->instance_name));
+	strlcpy(destination->chain_location, chain->location,
+			sizeof(destination->chain_location));
+	destination->elsewhere_id = chain->elsewhere_id;
+	return destination;
 }
 
-/* An atomic one has it in the given one, and another name at the end. */
-static bool
-make_atomic_target(Worker *worker, Request *request, TargetError *error)
+/* Say where the backup will be found. */
+static void
+publish_location(Worker *worker, const Request *request)
 {
-	char	   *base = pstrdup(request->path);
-	bool		made;
+	EseInstance *instance = worker->instance;
+	bool		moves = (request->grbit & JET_bitBackupAtomic) != 0 &&
+		!worker->backup->incremental;
 
-	if (!target_check_place(base, error) ||
-		!atomic_prepare(base, &made, error) ||
-		!make_target(worker, atomic_place(base, ATOMIC_TEMP), error))
-		return false;
-	if (made)
-		strlcpy(worker->target.parent_made, base,
-				sizeof(worker->target.parent_made));
-	/* this is where it will be found */
-	strlcpy(request->path, atomic_place(base, ATOMIC_NEW),
-			sizeof(request->path));
-	return true;
+	LWLockAcquire(instance_lock(instance), LW_EXCLUSIVE);
+	if (moves)
+		snprintf(instance->backup.row.location,
+				 sizeof(instance->backup.row.location),
+				 "%s/" ATOMIC_NEW, request->path);
+	else
+		strlcpy(instance->backup.row.location, worker->target.path,
+				sizeof(instance->backup.row.location));
+	LWLockRelease(instance_lock(instance));
 }
 
-/*
- * An incremental one goes to where the full one is.  That of an atomic one may
- * have moved out of the way of another, which has failed.
- */
+/* Find or make the target; false and *error when there is none. */
 static bool
-take_up_target(Worker *worker, Request *request, TargetError *error)
+find_target(Worker *worker, const Request *request, TargetError *error)
 {
+	PathTask   *task;
 	Chain		chain;
+	bool		found;
 
-	chain_look(worker->instance, &chain);
-	if (request->grbit & JET_bitBackupAtomic)
-	{
-		char	   *new = atomic_place(request->path, ATOMIC_NEW);
-		char	   *found;
-
-		if (!atomic_lock(request->path, error))
-			return false;
-		found = atomic_find(request->path);
-		if (strcmp(chain.location, new) == 0 && found != NULL)
-		{
-			strlcpy(chain.location, found, sizeof(chain.location));
-			strlcpy(request->path, found, sizeof(request->path));
-		}
-	}
-	if (chain.location[0] != '\0' && chain.elsewhere_id != 0)
-		return target_fail(error, JET_errMissingFileToBackup,
-						   "the logs of backup %lld are not in \"%s\": they were truncated when it was read over SQL",
-						   (long long) chain.elsewhere_id, chain.location);
-	if (!target_reuse(&worker->target, request->path, chain.location, error))
+	if (!leftover_check_path(worker, request->path, error))
 		return false;
-	if (nativelogs_take_up(worker, &chain, error))
-		return true;
-	nativelogs_forget(worker);
-	target_close(&worker->target);
-	return false;
-}
-
-static bool
-find_target(Worker *worker, Request *request, TargetError *error)
-{
-	if (request->grbit & JET_bitBackupIncremental)
-		return take_up_target(worker, request, error);
-	if (request->grbit & JET_bitBackupAtomic)
-		return make_atomic_target(worker, request, error);
-	return make_target(worker, request->path, error);
+	chain_look(worker->instance, &chain);
+	task = (PathTask *) describe_destination(worker, request, &chain);
+	found = path_run(worker, &task, error);
+	if (found)
+	{
+		worker->target = ((Destination *) task)->target;
+		worker->atomic = ((Destination *) task)->atomic;
+		ReserveExternalFD();
+		if (worker->atomic.directory >= 0)
+			ReserveExternalFD();
+		publish_location(worker, request);
+	}
+	path_free(task);
+	if (!found)
+		return false;
+	return worker->backup->incremental ?
+		nativelogs_take_up(worker, &chain, error) :
+		nativelogs_begin(worker, error);
 }
 
 /* A native backup of a kind there is, as a target allows it? */
@@ -342,28 +320,62 @@ static bool
 refuse_native(Worker *worker, Call *call)
 {
 	Parameters *params = &worker->instance->params;
-	TargetError error;
 
 	if (backup_refuse_begin(worker, call))
 		return true;
-	if (params->backup_format == FORMAT_PLAIN &&
-		param_compression(params).kind != COMPRESS_NONE)
-	{
-		answer_error(&call->answer, JET_errInvalidParameter,
-					 "a native backup in plain format cannot be compressed");
-		answer_hint(&call->answer, "Set backup_format to tar, or backup_compression to none.");
-		return true;
-	}
-	if (find_target(worker, &call->request, &error))
+	if (params->backup_format != FORMAT_PLAIN ||
+		param_compression(params).kind == COMPRESS_NONE)
 		return false;
-	atomic_unlock();
-	answer_error(&call->answer, error.jet,
-				 "cannot write a backup to \"%s\"", call->request.path);
-	answer_detail(&call->answer, "%c%s.", pg_toupper((unsigned char) error.text[0]),
-				  error.text +1);
-	if (error.jet == JET_errBackupDirectoryNotEmpty)
-		answer_hint(&call->answer, "Give an empty directory, or one that does not exist yet.");
+	answer_error(&call->answer, JET_errInvalidParameter,
+				 "a native backup in plain format cannot be compressed");
+	answer_hint(&call->answer, "Set backup_format to tar, or backup_compression to none.");
 	return true;
+}
+
+/* There is no target for it: it ends, and the caller is told. */
+static void
+refuse_target(Worker *worker, Call *call, const TargetError *error)
+{
+	if (path_is_unwanted(worker))
+	{
+		backup_undo_begin(worker, call);
+		return;
+	}
+	(void) backup_finish(worker, OUTCOME_FAILED, error->jet, error->text);
+	answer_error(&call->answer, error->jet,
+				 "cannot write a backup to \"%s\"", call->request.path);
+	answer_detail(&call->answer, "%c%s.", pg_toupper((unsigned char) error->text[0]),
+				  error->text + 1);
+	if (error->jet == JET_errBackupDirectoryNotEmpty)
+		answer_hint(&call->answer, "Give an empty directory, or one that does not exist yet.");
+}
+
+bool
+native_make_directories(Worker *worker, FileList *list, TargetError *error)
+{
+	PathTask   *task = (PathTask *) making_directories_new(&worker->target,
+														   list->entries,
+														   list->count);
+	bool		made = path_run(worker, &task, error);
+
+	path_free(task);
+	return made;
+}
+
+/* The directories of a plain full backup come before its files. */
+static bool
+make_directories(Worker *worker)
+{
+	FileList   *list = &worker->backup->attach;
+	TargetError error;
+	bool		made = native_make_directories(worker, list, &error);
+
+	if (made)
+		count_directories(list);
+	else
+		/* whoever waits for the backup is told */
+		fail(worker, error.jet, error.text);
+	return made;
 }
 
 void
@@ -371,32 +383,26 @@ native_begin(Worker *worker, Call *call)
 {
 	TargetError error;
 
-	char	   *path = pstrdup(call->request.path);
-
-	if (refuse_native(worker, call) || !backup_start(worker, call))
+	if (refuse_native(worker, call))
 		return;
-	if ((call->request.grbit & JET_bitBackupAtomic) &&
-		!worker->backup->incremental)
-		strlcpy(worker->backup->atomic, path, sizeof(worker->backup->atomic));
+	if (!backup_open(worker, call, backup_kind_of(&call->request)))
+		return;
+	if (!find_target(worker, &call->request, &error))
+	{
+		refuse_target(worker, call, &error);
+		return;
+	}
+	if (!backup_start(worker, call))
+		return;
+	leftover_say(worker, &call->answer);
 	if (worker->backup->incremental)
 	{
 		/* otherwise it has been stopped, which its waiter is told */
 		if (loglist_roll(worker))
 			enter_stage(worker, NATIVE_LOGS);
-		return;
 	}
-	if (!is_tar(worker))
-	{
-		if (!target_make_directories(&worker->target, &worker->backup->attach,
-									 &error))
-		{
-			/* whoever waits for the backup is told */
-			fail(worker, error.jet, error.text);
-			return;
-		}
-		count_directories(&worker->backup->attach);
-	}
-	enter_stage(worker, NATIVE_DATABASES);
+	else if (is_tar(worker) || make_directories(worker))
+		enter_stage(worker, NATIVE_DATABASES);
 }
 
 void
@@ -543,21 +549,40 @@ is_complete(Worker *worker)
 	return true;
 }
 
-/* The logs of an incremental backup become part of the full one. */
-static bool
-publish_logs(Worker *worker, TargetError *error)
+/* What an incremental backup has brought. */
+static void
+describe_logs(Worker *worker, Completion *completion)
 {
-	char		archive[64];
-
-	name_logs_archive(worker, archive, sizeof(archive));
-	if (worker->index != NULL)
-		return nativelogs_publish(worker, is_tar(worker) ? archive : NULL,
-								  error);
-	return target_publish(&worker->target, &worker->backup->logs,
-						  is_tar(worker) ? archive : NULL, error);
+	completion->logs = worker->backup->logs.entries;
+	completion->log_count = worker->backup->logs.count;
+	if (is_tar(worker))
+		name_logs_archive(worker, completion->archive,
+						  sizeof(completion->archive));
 }
 
-/* Everything is on disk: the backup begins to be one. */
+/* Everything is on disk: it becomes a backup. */
+static bool
+publish(Worker *worker, FileEntry *control, TargetError *error)
+{
+	Backup	   *backup = worker->backup;
+	Completion *completion = completion_new(&worker->target, &worker->atomic);
+	PathTask   *task = (PathTask *) completion;
+	bool		published;
+
+	if (completion == NULL)
+		return target_fail(error, JET_errOutOfMemory, "memory is out");
+	completion->last = control;
+	if (backup->incremental)
+		describe_logs(worker, completion);
+	published = (worker->index == NULL ||
+				 nativelogs_complete(worker, completion, error)) &&
+		path_run(worker, &task, error);
+	path_free(task);
+	testpoint("native.published");
+	return published;
+}
+
+/* The last stage is over. */
 static void
 complete(Worker *worker)
 {
@@ -577,12 +602,9 @@ complete(Worker *worker)
 		fail(worker, statefile_jet_error(&problem), reason);
 		return;
 	}
-	if (!is_tar(worker))
+	if (!is_tar(worker) && !backup->incremental)
 		control = filelist_find(&backup->logs, CONTROL_FILE_NAME);
-	if (backup->incremental ? !publish_logs(worker, &error) :
-		!nativelogs_complete(worker, &error) ||
-		!target_complete(&worker->target, control, &error) ||
-		(backup->atomic[0] != '\0' && !atomic_publish(backup->atomic, &error)))
+	if (!publish(worker, control, &error))
 	{
 		fail(worker, error.jet, error.text);
 		return;
@@ -637,19 +659,84 @@ native_pump(Worker *worker)
 	}
 }
 
+/*
+ * Everything that an ended backup leaves, to be closed and removed.  NULL
+ * when memory is out.
+ */
+static Closing *
+gather(Worker *worker)
+{
+	Closing    *closing = closing_new();
+
+	if (closing == NULL)
+		return NULL;
+	strlcpy(closing->task.path, worker->target.in_use ? worker->target.path :
+			worker->instance->backup.row.location, PATH_SIZE);
+	closing->target = worker->target;
+	closing->atomic = worker->atomic;
+	worker->target.in_use = false;
+	worker->atomic.directory = -1;
+	restore_close(worker, closing);
+	return closing;
+}
+
+/* What was written stays. */
+static void
+close_kept(Worker *worker)
+{
+	native_release_jobs(worker);
+	restore_close(worker, NULL);
+	if (worker->target.in_use)
+		ReleaseExternalFD();
+	target_close(&worker->target);
+}
+
 void
 native_close(Worker *worker, bool keep)
 {
+	Closing    *closing;
+
 	for (int i = 0; i < worker->threads; i++)
 	{
 		if (worker->native_jobs[i].in_use)
 			ring_close(&worker->native_jobs[i].ring);
 	}
-	native_release_jobs(worker);
-	restore_close(worker, keep);
 	nativelogs_forget(worker);
-	if (keep)
-		target_close(&worker->target);
-	else
-		target_remove(&worker->target);
+	if (keep && !restore_is_scratch(worker))
+	{
+		close_kept(worker);
+		return;
+	}
+	closing = gather(worker);
+	if (closing == NULL)
+		return;
+	closing->jobs = worker->native_jobs;
+	closing->job_count = worker->threads;
+	leftover_close(worker, closing);
+}
+
+void
+native_close_atomic(Worker *worker, bool good)
+{
+	Closing    *closing;
+
+	if (worker->atomic.directory < 0)
+		return;
+	closing = closing_new();
+	if (closing == NULL)
+		return;
+	strlcpy(closing->task.path, worker->atomic.path, PATH_SIZE);
+	closing->atomic = worker->atomic;
+	closing->remove_old = good && !worker->backup->incremental;
+	worker->atomic.directory = -1;
+	leftover_close(worker, closing);
+}
+
+void
+native_close_at_exit(Worker *worker)
+{
+	Closing    *closing = gather(worker);
+
+	if (closing != NULL)
+		leftover_close_at_exit(closing);
 }

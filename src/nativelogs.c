@@ -14,25 +14,10 @@
 #include "common/file_perm.h"
 
 #include "engine/jet.h"
-#include "engine/publishing.h"
 #include "logfacts.h"
 #include "nativelogs.h"
-#include "testpoint.h"
+#include "pathrun.h"
 #include "worker_internal.h"
-
-/* Put an error of directory operations in words; always false. */
-static bool
-fail(const Target *target, const PublishingError *problem,
-	 TargetError *error)
-{
-	if (problem->sys_errno == 0)
-		return target_fail(error, problem->problem.unknown_version ?
-						   JET_errBadLogVersion : JET_errReadVerifyFailure,
-						   "file \"%s\" in \"%s\" cannot be used: %s",
-						   problem->name, target->path, problem->problem.why);
-	errno = problem->sys_errno;
-	return target_fail_errno(error, problem->what, problem->name);
-}
 
 static bool
 fail_for_memory(TargetError *error)
@@ -138,16 +123,17 @@ check_index(Worker *worker, const Chain *chain, TargetError *error)
 bool
 nativelogs_take_up(Worker *worker, const Chain *chain, TargetError *error)
 {
-	Target	   *target = &worker->target;
-	PublishingError problem;
+	IndexReading *reading = index_reading_new(&worker->target);
+	PathTask   *task = (PathTask *) reading;
+	bool		good = path_run(worker, &task, error);
 
-	worker->index = calloc(1, sizeof(BackupIndex));
-	if (worker->index == NULL)
-		return fail_for_memory(error);
-	if (!publishing_read_index(target->directory, target->tar, worker->index,
-							   &problem))
-		return fail(target, &problem, error);
-	if (!check_index(worker, chain, error))
+	if (good)
+	{
+		worker->index = reading->index;
+		reading->index = NULL;
+	}
+	path_free(task);
+	if (!good || !check_index(worker, chain, error))
 		return false;
 	/* none, and none wanted */
 	if (worker->index->link_count == 0)
@@ -208,19 +194,18 @@ add_damaged(Worker *worker)
 	return good;
 }
 
-bool
-nativelogs_complete(Worker *worker, TargetError *error)
+/* The index of a full one, as it is written in the end. */
+static bool
+complete_full(Worker *worker, Completion *completion, TargetError *error)
 {
-	Target	   *target = &worker->target;
 	IndexLink	link = own_link(worker);
-	PublishingError problem;
 
 	logfacts_note_checksum(worker);
 	if (!backupindex_add_link(worker->index, &link) || !add_damaged(worker))
 		return fail_for_memory(error);
-	return publishing_write_index(target->directory, pg_file_create_mode,
-								  TARGET_SUFFIX, worker->index, &problem) ||
-		fail(target, &problem, error);
+	completion->index = worker->index;
+	worker->index = NULL;
+	return true;
 }
 
 /* Names in the order in which they are published: the log manifest first. */
@@ -296,36 +281,30 @@ prepare(Worker *worker, const char *archive)
 	return publishing;
 }
 
-bool
-nativelogs_publish(Worker *worker, const char *archive, TargetError *error)
+static bool
+complete_incremental(Worker *worker, Completion *completion,
+					 TargetError *error)
 {
-	Publishing *publishing = prepare(worker, archive);
-	PublishingError problem;
-	PublishingStep step;
 	FileProblem unrecorded;
 
-	if (publishing == NULL)
+	completion->publishing = prepare(worker, completion->archive[0] != '\0' ?
+									 completion->archive : NULL);
+	if (completion->publishing == NULL)
 		return fail_for_memory(error);
 	/* after a crash this is how it is known whose the new link is */
 	logfacts_note_checksum(worker);
-	if (!backup_record_row(worker->instance, &unrecorded))
-	{
-		publishing_free(publishing);
-		return target_fail(error, statefile_jet_error(&unrecorded),
-						   "the backup could not be recorded: %s",
-						   unrecorded.message);
-	}
-	testpoint("native.adding");
-	do
-	{
-		step = publishing_step(publishing, &problem);
-		if (step == PUBLISHING_MORE)
-			testpoint("native.publish");
-	} while (step == PUBLISHING_MORE);
-	publishing_free(publishing);
-	testpoint("native.published");
-	return step == PUBLISHING_DONE ||
-		fail(&worker->target, &problem, error);
+	return backup_record_row(worker->instance, &unrecorded) ||
+		target_fail(error, statefile_jet_error(&unrecorded),
+					"the backup could not be recorded: %s",
+					unrecorded.message);
+}
+
+bool
+nativelogs_complete(Worker *worker, Completion *completion, TargetError *error)
+{
+	return worker->backup->incremental ?
+		complete_incremental(worker, completion, error) :
+		complete_full(worker, completion, error);
 }
 
 void

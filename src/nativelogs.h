@@ -10,6 +10,7 @@
 
 #include "backup.h"
 #include "chain.h"
+#include "engine/destination.h"
 
 /* A new directory: it begins to be known what it holds. */
 extern bool nativelogs_begin(Worker *worker, TargetError *error);
@@ -24,15 +25,12 @@ extern bool nativelogs_take_up(Worker *worker, const Chain *chain,
 /* A job has written an archive; before its place is given back. */
 extern bool nativelogs_note_archive(Worker *worker, const NativeJob *place);
 
-/* A full backup is on disk, but for what makes it one: its index. */
-extern bool nativelogs_complete(Worker *worker, TargetError *error);
-
 /*
- * The logs of an incremental one are on disk: they become part of the full
- * one.  "archive" is NULL in a data directory.
+ * Everything is on disk, but for what makes it a backup: what becomes of the
+ * index then.
  */
-extern bool nativelogs_publish(Worker *worker, const char *archive,
-							   TargetError *error);
+extern bool nativelogs_complete(Worker *worker, Completion *completion,
+								TargetError *error);
 
 /* The backup has ended. */
 extern void nativelogs_forget(Worker *worker);

@@ -70,6 +70,8 @@ openfile_choose_place(Worker *worker, Call *call)
 		answer_hint(&call->answer, "Close a handle, or increase the parameter max_open_files while the instance is stopped.");
 		return NULL;
 	}
+	/* the engine that it had last may have been set aside */
+	place->job = eng_job(worker->engine, place - worker->files);
 	return place;
 }
 

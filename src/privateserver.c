@@ -198,44 +198,15 @@ bool
 private_start(PrivateServer *server, const char *data,
 			  const ControlFileData *control, const char *target)
 {
-	char	   *signal = psprintf("%s/recovery.signal", data);
-
-	/* a primary may have had one, ready for a switch-over */
-	(void) unlink(psprintf("%s/standby.signal", data));
-
 	strlcpy(server->data, data, sizeof(server->data));
-	/* a timeline of its own: the original may still write to the old one */
-	return write_file(signal, "") &&
-		child_start(&server->child, make_arguments(server, control, target),
-					private_file(server, LOG_NAME), true, NULL);
+	return child_start(&server->child, make_arguments(server, control, target),
+					   private_file(server, LOG_NAME), true, NULL);
 }
 
-/* Does the file of its pid say that it accepts connections? */
-static bool
-is_ready(PrivateServer *server)
+bool
+private_is_ready(const char *pidfile)
 {
-	char	   *path = psprintf("%s/postmaster.pid", server->data);
-	int			fd = open(path, O_RDONLY | O_CLOEXEC);
-	char text[	MAXPGPATH];
-	ssize_t		length;
-
-	if (fd < 0)
-		return false;
-	length = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	if (length < 0)
-		return false;
-	text[		length] = '\0';
-
-	return strstr(text, PM_STATUS_READY) != NULL;
-}
-
-PrivateServerState
-private_state(PrivateServer *server)
-{
-	if (!child_runs(&server->child))
-		return PRIVATE_ENDED;
-	return is_ready(server) ? PRIVATE_READY : PRIVATE_STARTING;
+	return strstr(pidfile, PM_STATUS_READY) != NULL;
 }
 
 void

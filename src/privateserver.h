@@ -50,13 +50,14 @@ extern void private_remove_stale(int32 instance_id);
 extern char *private_file(const PrivateServer *server, const char *name);
 
 /*
- * Start the server on a data directory, to recover all WAL that is there or
+ * Start the server on a data directory that is ready for recovery, to recover all WAL that is there or
  * (target is not empty) up to "setting=value".  control is its pg_control.
  */
 extern bool private_start(PrivateServer *server, const char *data,
 						  const ControlFileData *control, const char *target);
 
-extern PrivateServerState private_state(PrivateServer *server);
+/* Does the file of its pid say that it accepts connections? */
+extern bool private_is_ready(const char *pidfile);
 
 /* Have it write a checkpoint and end. */
 extern void private_shut_down(PrivateServer *server);

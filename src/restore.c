@@ -21,7 +21,11 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "engine/destination.h"
 #include "engine/jet.h"
+#include "engine/restoring.h"
+#include "leftover.h"
+#include "pathrun.h"
 #include "restore_internal.h"
 #include "testpoint.h"
 #include "worker_internal.h"
@@ -29,7 +33,8 @@
 void
 restore_fail(Worker *worker, int jet, const char *reason)
 {
-	(void) backup_finish(worker, OUTCOME_FAILED, jet, reason);
+	if (!path_is_unwanted(worker))
+		(void) backup_finish(worker, OUTCOME_FAILED, jet, reason);
 }
 
 static void
@@ -134,25 +139,33 @@ note_verified(Worker *worker, Restore *restore)
 							  PG_INT64_MAX, restore->depth);
 }
 
+/* What was restored is complete. */
+static bool
+remove_marker(Worker *worker, TargetError *error)
+{
+	Completion *completion = completion_new(&worker->target, &worker->atomic);
+	PathTask   *task = (PathTask *) completion;
+	bool		good;
+
+	if (completion != NULL)
+		completion->sync_above = true;
+	good = path_run(worker, &task, error);
+	path_free(task);
+	return good;
+}
+
 /* It is good: it ends. */
 static void
 complete(Worker *worker, Restore *restore)
 {
 	TargetError error;
-	char		parent[MAXPGPATH];
 
 	if (restore->verify)
 		note_verified(worker, restore);
-	else
+	else if (!remove_marker(worker, &error))
 	{
-		strlcpy(parent, worker->target.path, sizeof(parent));
-		get_parent_directory(parent);
-		if (!target_complete(&worker->target, NULL, &error) ||
-			!target_sync_directory(parent[0] ? parent : "/", &error))
-		{
-			fail_target(worker, &error);
-			return;
-		}
+		fail_target(worker, &error);
+		return;
 	}
 	restore_publish(worker);
 	(void) backup_finish(worker, OUTCOME_COMPLETED, JET_errSuccess,
@@ -195,23 +208,47 @@ start_amcheck(Restore *restore)
 	return private_run(&restore->server, &restore->program, argv);
 }
 
+/* What is done before; NULL when memory is out. */
+static PathTask *
+describe_completion(Worker *worker, Restore *restore)
+{
+	const LogChain *chain = &restore->source.chain;
+	RestoreCompletion *completion = restore_completion_new(&worker->target);
+	char		path[LOGMANIFEST_MAX_PATH];
+	bool		good = completion != NULL;
+
+	if (good && !restore->source.tar)
+	{
+		completion->control = malloc(PG_CONTROL_FILE_SIZE);
+		completion->control_length = PG_CONTROL_FILE_SIZE;
+		good = completion->control != NULL;
+		if (good)
+			memcpy(completion->control, restore->control_file, PG_CONTROL_FILE_SIZE);
+	}
+	/* a primary may have had one, ready for a switch-over */
+	good = good && restore_completion_drop(completion, "standby.signal");
+	/* they are about the backup, not about what comes of it */
+	for (uint32 i = 0; good && restore->source.tar && i < chain->count; i++)
+	{
+		logmanifest_path(path, chain->links[i]->head.backup_id);
+		good = restore_completion_drop(completion, path);
+	}
+	if (good)
+		return &completion->task;
+	path_free((PathTask *) completion);
+	return NULL;
+}
+
 /* pg_control gets its place, and a server recovers what is there. */
 static bool
 start_recovery(Worker *worker, Restore *restore, TargetError *error)
 {
-	if (restore->source.tar ?
-		!target_publish_file(&worker->target, CONTROL_FILE_NAME, error) :
-		!target_write_file(&worker->target, CONTROL_FILE_NAME,
-						   restore->control_file, PG_CONTROL_FILE_SIZE, error))
-		return false;
-	/* they are about the backup, not about what comes of it */
-	for (uint32 i = 0; restore->source.tar && i < restore->source.chain.count; i++)
-	{
-		char		path[LOGMANIFEST_MAX_PATH];
+	PathTask   *task = describe_completion(worker, restore);
+	bool		complete = path_run(worker, &task, error);
 
-		logmanifest_path(path, restore->source.chain.links[i]->head.backup_id);
-		(void) unlinkat(worker->target.directory, path, 0);
-	}
+	path_free(task);
+	if (!complete)
+		return false;
 	if (!private_start(&restore->server, worker->target.path,
 					   restore_control(restore), restore->target))
 		return target_fail_errno(error, "start a server in",
@@ -331,6 +368,23 @@ finish_recovery(Worker *worker, Restore *restore)
 					RESTORE_CHECK : RESTORE_SHUTDOWN);
 }
 
+/* Does the server run, and accept connections? */
+static PrivateServerState
+state_of_server(Worker *worker, Restore *restore)
+{
+	TargetError error;
+	size_t		length;
+	char	   *pidfile;
+
+	if (!child_runs(&restore->server.child))
+		return PRIVATE_ENDED;
+	pidfile = source_read_file(worker, worker->target.directory,
+							   worker->target.path, "postmaster.pid", &length,
+							   &error);
+	return pidfile != NULL && private_is_ready(pidfile) ? PRIVATE_READY :
+		PRIVATE_STARTING;
+}
+
 /* Go on with what a program or server does. */
 static void
 pump_programs(Worker *worker, Restore *restore)
@@ -352,7 +406,7 @@ pump_programs(Worker *worker, Restore *restore)
 			finish_check(worker, restore);
 			break;
 		case RESTORE_RECOVERY:
-			switch (private_state(&restore->server))
+			switch (state_of_server(worker, restore))
 			{
 				case PRIVATE_STARTING:
 					break;
@@ -365,7 +419,7 @@ pump_programs(Worker *worker, Restore *restore)
 			}
 			break;
 		default:
-			if (private_state(&restore->server) != PRIVATE_ENDED)
+			if (child_runs(&restore->server.child))
 				return;
 			if (child_succeeded(&restore->server.child))
 				complete(worker, restore);
@@ -432,7 +486,7 @@ restore_interrupt(Worker *worker)
 }
 
 void
-restore_close(Worker *worker, bool keep)
+restore_close(Worker *worker, Closing *closing)
 {
 	Restore    *restore = restore_of(worker);
 
@@ -440,12 +494,21 @@ restore_close(Worker *worker, bool keep)
 		return;
 	child_end(&restore->program, 0);
 	private_end(&restore->server);
-	if (!keep || restore->verify)
-		restore_remove_places(restore);
-	restore->places = NIL;
-	if (restore->verify)
-		target_remove(&worker->target);
+	restore_close_places(restore, closing);
+	if (closing != NULL)
+	{
+		closing->source = restore->source.directory;
+		restore->source.directory = -1;
+	}
 	source_close(&restore->source);
+}
+
+bool
+restore_is_scratch(const Worker *worker)
+{
+	Restore    *restore = restore_of(worker);
+
+	return restore != NULL && restore->verify;
 }
 
 /* The beginning is made: from now on it can be stopped. */
@@ -466,22 +529,28 @@ publish_begun(Worker *worker)
 					status->row.location)));
 }
 
-/* It has not begun: close and remove what was found and made for it. */
-static void
-give_up_places(Worker *worker, Restore *restore)
+/* Find the source and make the destination; false and *error if that fails. */
+static bool
+find_places(Worker *worker, Restore *restore, const Request *request,
+			TargetError *error)
 {
-	private_end(&restore->server);
-	target_remove(&worker->target);
-	source_close(&restore->source);
+	const char *source = restore->verify ? request->path : request->text;
+
+	if (!source_find(worker, &restore->source, source, error) ||
+		!restore_make_destination(worker, restore, request, error))
+		return false;
+	return private_make_home(&restore->server, worker->instance->id) ||
+		target_fail_errno(error, "create a directory in", "/tmp");
 }
 
 /* Before anything is copied: is there what checks databases? */
 static bool
-refuse_check(const Restore *restore, Call *call)
+refuse_check(Call *call)
 {
 	const char *missing = private_missing_check();
 
-	if (!restore->verify || !restore->recover || missing == NULL)
+	if (missing == NULL || call->request.operation != OP_VERIFY ||
+		strcmp(call->request.text, DEPTH_RESTORE) != 0)
 		return false;
 	answer_error(&call->answer, JET_errFeatureNotAvailable,
 				 "cannot verify a backup with depth \"%s\"", DEPTH_RESTORE);
@@ -491,59 +560,50 @@ refuse_check(const Restore *restore, Call *call)
 	return true;
 }
 
-/* Find the source and make the destination, or refuse. */
-static bool
-refuse_restore(Worker *worker, Restore *restore, Call *call)
+/* There are none: it ends, and the caller is told. */
+static void
+refuse_places(Worker *worker, Call *call, const TargetError *error)
 {
-	const Request *request = &call->request;
-	const char *source = restore->verify ? request->path : request->text;
-	TargetError error;
+	bool		verify = call->request.operation == OP_VERIFY;
 
-	if (backup_refuse(worker, call, CALL_BEGIN) || refuse_check(restore, call))
-		return true;
-	if (source_find(&restore->source, source, &error))
+	if (path_is_unwanted(worker))
 	{
-		if (restore_make_destination(worker, restore, request, &error) &&
-			private_make_home(&restore->server, worker->instance->id))
-			return false;
-		if (worker->target.in_use)
-			(void) target_fail_errno(&error, "create a directory in", "/tmp");
-		give_up_places(worker, restore);
+		backup_undo_begin(worker, call);
+		return;
 	}
-	answer_error(&call->answer, error.jet, "cannot %s the backup in \"%s\"",
-				 restore->verify ? "verify" : "restore", source);
+	(void) backup_finish(worker, OUTCOME_FAILED, error->jet, error->text);
+	answer_error(&call->answer, error->jet, "cannot %s the backup in \"%s\"",
+				 verify ? "verify" : "restore",
+				 verify ? call->request.path : call->request.text);
 	answer_detail(&call->answer, "%c%s.",
-				  pg_toupper((unsigned char) error.text[0]), error.text +1);
-	return true;
+				  pg_toupper((unsigned char) error->text[0]), error->text + 1);
 }
 
 void
 restore_begin(Worker *worker, Call *call)
 {
-	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "ese restore",
-												  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext caller = MemoryContextSwitchTo(context);
-	Restore    *restore = create_restore(&call->request);
+	bool		verify = call->request.operation == OP_VERIFY;
+	MemoryContext caller;
+	Restore    *restore;
+	TargetError error;
+	bool		found;
 
-	if (refuse_restore(worker, restore, call))
-	{
-		MemoryContextSwitchTo(caller);
-		MemoryContextDelete(context);
+	if (backup_refuse(worker, call, CALL_BEGIN) || refuse_check(call) ||
+		!backup_open(worker, call, verify ? KIND_VERIFY : KIND_RESTORE))
 		return;
-	}
+	caller = MemoryContextSwitchTo(worker->backup->context);
+	restore = worker->backup->restore = create_restore(&call->request);
+	found = find_places(worker, restore, &call->request, &error);
 	MemoryContextSwitchTo(caller);
-	if (!backup_open(worker, call,
-					 restore->verify ? KIND_VERIFY : KIND_RESTORE))
+	if (!found || path_is_unwanted(worker))
 	{
-		give_up_places(worker, restore);
-		MemoryContextDelete(context);
+		refuse_places(worker, call, &error);
 		return;
 	}
-	MemoryContextSetParent(context, worker->backup->context);
-	worker->backup->restore = restore;
 	worker->backup->native = NATIVE_RESTORE;
 	publish_begun(worker);
 	call->answer.backup = worker->backup->id;
+	leftover_say(worker, &call->answer);
 	/* one that was stopped already, ends in the next round */
 	if (!backup_set_out(worker))
 		return;

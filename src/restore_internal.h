@@ -39,7 +39,7 @@ typedef struct Restore
 	TimestampTz moment;
 	char	   *superuser;		/* the role that verifies */
 	List	   *wanted_places;	/* of WantedPlace */
-	List	   *places;			/* of RestorePlace: tablespaces */
+	List	   *places;			/* of ClosingPlace: tablespaces */
 	Source		source;
 	Inventory  *inventory;		/* NULL: not read yet */
 	InventoryFile **expected;	/* of the attach list */
@@ -110,7 +110,9 @@ extern bool restore_make_destination(Worker *worker, Restore *restore,
 /* Give all tablespaces of the backup places, and links to these. */
 extern bool restore_make_places(Worker *worker, Restore *restore,
 								TargetError *error);
-extern void restore_remove_places(Restore *restore);
+
+/* Close them, or leave their removal (closing is not NULL) to that. */
+extern void restore_close_places(Restore *restore, Closing *closing);
 
 /* Open the n-th of the directories whose disks are to be synced. */
 extern int	restore_open_directory(Worker *worker, Restore *restore, int n);

@@ -72,6 +72,7 @@ static void
 find_end(Worker *worker, Restore *restore)
 {
 	EndPoint   *end = &restore->end;
+	TargetError error;
 	char		name[MAXPGPATH];
 	char	   *bytes;
 	size_t		length;
@@ -81,7 +82,8 @@ find_end(Worker *worker, Restore *restore)
 	if (end->new_timeline == 0)
 		return;
 	TLHistoryFilePath(name, end->new_timeline);
-	bytes = source_read_file(worker->target.directory, name, &length);
+	bytes = source_read_file(worker, worker->target.directory,
+							 worker->target.path, name, &length, &error);
 	if (bytes != NULL)
 		(void) endpoint_read_history(end, bytes, length);
 }

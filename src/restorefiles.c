@@ -49,10 +49,12 @@ check_extracted(Worker *worker, Restore *restore, TargetError *error)
 	for (int i = 0; i < lengthof(names); i++)
 	{
 		size_t		length;
-		char	   *bytes = source_read_file(worker->target.directory,
-											 names[i], &length);
+		char	   *bytes = source_read_file(worker, worker->target.directory,
+											 worker->target.path, names[i],
+											 &length, error);
 
-		if (bytes != NULL && !check_small(restore, names[i], bytes, length, error))
+		if (bytes == NULL ? error->jet != JET_errFileNotFound :
+			!check_small(restore, names[i], bytes, length, error))
 			return false;
 	}
 	return true;
@@ -117,13 +119,13 @@ read_contents(Worker *worker, Restore *restore, TargetError *error)
 	const char *path = extracted ? worker->target.path : restore->source.path;
 	MemoryContextCallback *callback = palloc(sizeof(*callback));
 
-	restore->inventory = source_read_inventory(directory, path, error);
+	restore->inventory = source_read_inventory(worker, directory, path, error);
 	if (restore->inventory == NULL)
 		return false;
 	callback->func = free_inventory;
 	callback->arg = restore->inventory;
 	MemoryContextRegisterResetCallback(worker->backup->context, callback);
-	restore->control_file = source_read_control(directory, path,
+	restore->control_file = source_read_control(worker, directory, path,
 												extracted ? TARGET_SUFFIX : "",
 												error);
 	if (restore->control_file == NULL)
@@ -134,10 +136,10 @@ read_contents(Worker *worker, Restore *restore, TargetError *error)
 						   "the manifest in \"%s\" is one of another cluster", path);
 	return check_small(restore, XLOG_CONTROL_FILE, restore->control_file,
 					   PG_CONTROL_FILE_SIZE, error) &&
-		source_read_chain(&restore->source, directory, restore->inventory,
+		source_read_chain(worker, &restore->source, directory, restore->inventory,
 						  restore_control(restore), error) &&
 		set_ranges(restore, error) && restore_check_target(restore, error) &&
-		source_check_wal(psprintf("%s/%s", path, XLOGDIR), restore->inventory,
+		source_check_wal(worker, directory, path, restore->inventory,
 						 restore_control(restore), error) &&
 		(!extracted || check_extracted(worker, restore, error));
 }
@@ -149,7 +151,7 @@ list_files(Worker *worker, Restore *restore, int directory, const char *path,
 {
 	FileList   *list = &worker->backup->attach;
 
-	if (!source_list(&restore->source, directory, path, restore->inventory,
+	if (!source_list(worker, &restore->source, directory, path, restore->inventory,
 					 list, error))
 		return false;
 	restore->expected = palloc_extended(sizeof(InventoryFile *) * (list->count + 1),
@@ -223,8 +225,7 @@ restore_prepare_files(Worker *worker, Restore *restore, TargetError *error)
 		(tar || list_files(worker, restore, restore->source.directory,
 						   restore->source.path, error)) &&
 		(!restore->recover || tar ||
-		 target_make_directories(&worker->target, &worker->backup->attach,
-								 error));
+		 native_make_directories(worker, &worker->backup->attach, error));
 	if (good)
 	{
 		warn_about(restore);

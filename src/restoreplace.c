@@ -11,58 +11,59 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "common/file_perm.h"
+#include "storage/fd.h"
 
 #include "engine/jet.h"
+#include "engine/restoring.h"
+#include "leftover.h"
+#include "pathrun.h"
 #include "restore_internal.h"
 
 /* What a verification makes beside its source, and removes. */
 #define SCRATCH_SUFFIX ".ese_verify"
 
-/* Where a tablespace is restored to. */
-typedef struct RestorePlace
+/* Where a verification writes to, beside its source. */
+static void
+scratch_path(const Restore *restore, char *path)
 {
-	char	   *path;
-	bool		made;			/* it was not there before */
-} RestorePlace;
-
-/* What a verification that was cut off has left goes. */
-static bool
-remove_stale_scratch(const char *path, TargetError *error)
-{
-	if (access(path, F_OK) != 0 || !target_has_file(path, TARGET_MARKER))
-		return true;
-	target_remove_contents(path);
-	(void) unlink(psprintf("%s/%s", path, TARGET_MARKER));
-	if (rmdir(path) != 0)
-		return target_fail_errno(error, "remove directory", path);
-	return true;
+	strlcpy(path, restore->source.path, MAXPGPATH - sizeof(SCRATCH_SUFFIX));
+	strlcat(path, SCRATCH_SUFFIX, MAXPGPATH);
 }
 
 bool
 restore_make_destination(Worker *worker, Restore *restore,
 						 const Request *request, TargetError *error)
 {
-	const char *path = request->path;
-	char		scratch[MAXPGPATH];
+	char		path[MAXPGPATH];
+	RestoreTarget *making;
+	PathTask   *task;
+	bool		made;
 
+	if (restore->verify && !restore->recover && !restore->source.tar)
+		return true;
+	strlcpy(path, request->path, sizeof(path));
 	if (restore->verify)
+		scratch_path(restore, path);
+	if (!leftover_check_path(worker, path, error))
+		return false;
+	making = restore_target_new(path);
+	task = (PathTask *) making;
+	if (making != NULL)
 	{
-		if (!restore->recover && !restore->source.tar)
-			return true;
-		strlcpy(scratch, restore->source.path, sizeof(scratch) - sizeof(SCRATCH_SUFFIX));
-		strlcat(scratch, SCRATCH_SUFFIX, sizeof(scratch));
-		path = scratch;
-		if (!remove_stale_scratch(path, error))
-			return false;
+		making->what = restore->verify ? "verification" : "restore";
+		making->scratch = restore->verify;
+		strlcpy(making->source, restore->source.path, sizeof(making->source));
+		strlcpy(making->instance_name, worker->instance->name,
+				sizeof(making->instance_name));
 	}
-	else if (target_lies_in(path, restore->source.path))
-		return target_fail(error, JET_errInvalidPath,
-						   "\"%s\" lies in the backup", path);
-	return target_check(path, error) &&
-		target_make(&worker->target, path,
-					restore->verify ? "verification" : "restore",
-					worker->instance->name, error);
+	made = path_run(worker, &task, error);
+	if (made)
+	{
+		worker->target = making->target;
+		ReserveExternalFD();
+	}
+	path_free(task);
+	return made;
 }
 
 /* Take a path of the map apart: line breaks in it are escaped. */
@@ -106,42 +107,52 @@ static bool
 make_place(Worker *worker, Restore *restore, const char *oid,
 		   const char *original, TargetError *error)
 {
-	RestorePlace *place = palloc0(sizeof(RestorePlace));
-	char	   *link = psprintf("pg_tblspc/%s", oid);
+	const char *path = choose_place(restore, worker->target.path, oid, original);
+	RestoreSpace *making = restore_space_new(&worker->target, path, oid);
+	PathTask   *task = (PathTask *) making;
+	ClosingPlace *place = palloc(sizeof(ClosingPlace));
+	bool		made;
 
-	place->path = choose_place(restore, worker->target.path, oid, original);
-	if (!target_check(place->path, error))
-		return false;
-	if (target_lies_in(place->path, worker->target.path) ||
-		target_lies_in(place->path, restore->source.path))
-		return target_fail(error, JET_errInvalidPath,
-						   "\"%s\", for tablespace %s, lies in the backup or in its destination",
-						   place->path, oid);
-	place->made = mkdir(place->path, pg_dir_create_mode) == 0;
-	if (!place->made && errno != EEXIST)
-		return target_fail_errno(error, "create directory", place->path);
-	restore->places = lappend(restore->places, place);
-	(void) chmod(place->path, pg_dir_create_mode);
-	if (symlinkat(place->path, worker->target.directory, link) != 0)
-		return target_fail_errno(error, "create symbolic link", link);
-	return true;
+	if (making != NULL)
+		strlcpy(making->source, restore->source.path, sizeof(making->source));
+	made = path_run(worker, &task, error);
+	if (made)
+	{
+		*place = making->place;
+		restore->places = lappend(restore->places, place);
+		ReserveExternalFD();
+	}
+	path_free(task);
+	return made;
+}
+
+/* The directory of the links. */
+static bool
+make_links_directory(Worker *worker, TargetError *error)
+{
+	FileList	list;
+
+	worker->target.linked = true;
+	filelist_init(&list);
+	filelist_add(&list, FILE_DIRECTORY, "pg_tblspc", 0);
+	return native_make_directories(worker, &list, error);
 }
 
 bool
 restore_make_places(Worker *worker, Restore *restore, TargetError *error)
 {
 	size_t		length;
-	int			directory = restore->source.tar ? worker->target.directory :
-		restore->source.directory;
-	char	   *map = source_read_file(directory, "tablespace_map.original",
-									   &length);
+	bool		tar = restore->source.tar;
+	char	   *map = source_read_file(worker, tar ? worker->target.directory :
+									   restore->source.directory,
+									   tar ? worker->target.path : restore->source.path,
+									   "tablespace_map.original", &length, error);
 	char	   *line;
 	ListCell   *cell;
 
-	if (mkdirat(worker->target.directory, "pg_tblspc", pg_dir_create_mode) != 0 &&
-		errno != EEXIST)
-		return target_fail_errno(error, "create directory", "pg_tblspc");
-	worker->target.linked = true;
+	if ((map == NULL && error->jet != JET_errFileNotFound) ||
+		!make_links_directory(worker, error))
+		return false;
 	while (map != NULL && (line = strsep(&map, "\n")) != NULL)
 	{
 		char	   *path = strchr(line, ' ');
@@ -169,25 +180,43 @@ restore_make_places(Worker *worker, Restore *restore, TargetError *error)
 int
 restore_open_directory(Worker *worker, Restore *restore, int n)
 {
-	RestorePlace *place;
+	int			directory = n == 0 ? worker->target.directory :
+		((ClosingPlace *) list_nth(restore->places, n - 1))->directory;
 
-	if (n == 0)
-		return fcntl(worker->target.directory, F_DUPFD_CLOEXEC, 0);
-	place = list_nth(restore->places, n - 1);
-	return open(place->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fcntl(directory, F_DUPFD_CLOEXEC, 0);
 }
 
-void
-restore_remove_places(Restore *restore)
+/* The places, as a closing has them; malloc'd. */
+static void
+hand_over_places(Restore *restore, Closing *closing)
 {
 	ListCell   *cell;
 
+	closing->places = calloc(list_length(restore->places), sizeof(ClosingPlace));
+	if (closing->places == NULL)
+		return;
 	foreach(cell, restore->places)
 	{
-		RestorePlace *place = lfirst(cell);
+		ClosingPlace *place = lfirst(cell);
 
-		target_remove_contents(place->path);
-		if (place->made)
-			(void) rmdir(place->path);
+		closing->places[closing->place_count++] = *place;
 	}
+}
+
+void
+restore_close_places(Restore *restore, Closing *closing)
+{
+	ListCell   *cell;
+
+	if (closing != NULL)
+		hand_over_places(restore, closing);
+	else
+	{
+		foreach(cell, restore->places)
+		{
+			close(((ClosingPlace *) lfirst(cell))->directory);
+			ReleaseExternalFD();
+		}
+	}
+	restore->places = NIL;
 }

@@ -135,6 +135,8 @@ typedef struct EseInstance
 	HistoryRow	unrecorded[ESE_UNRECORDED]; /* final rows that are not on disk
 											 * yet, oldest first */
 	char		unrecorded_why[ESE_MESSAGE_LENGTH];
+	char		hanging[MAXPGPATH]; /* where a thread of a backup that has
+									 * ended hangs, or empty */
 	uint64		next_ticket;
 	int			answer_owner;	/* call that owns the answer frame, or -1 */
 	Call		calls[ESE_CALL_SLOTS];

@@ -18,17 +18,15 @@
 #include "port/pg_crc32c.h"
 #include "storage/fd.h"
 
-#include "atomic.h"
-#include "engine/documentfile.h"
 #include "engine/jet.h"
 #include "engine/logname.h"
+#include "engine/search.h"
+#include "engine/walk.h"
+#include "pathrun.h"
 #include "source.h"
 
 /* Longer than any label, map of tablespaces or history of timelines. */
 #define SMALL_FILE (64 * 1024 * 1024)
-
-/* More than 100 million files. */
-#define MANIFEST_MAX_LENGTH UINT64CONST(0x400000000)
 
 /* Is a name that of an archive? */
 static bool
@@ -61,26 +59,37 @@ compare_logs(const ListCell *a, const ListCell *b)
 	return first < second ? -1 : first > second;
 }
 
+/* Take up an archive: of logs, or another. */
+static void
+take_archive(Source *source, const char *name)
+{
+	if (!is_archive(name))
+		return;
+	if (strncmp(name, "logs.", 5) == 0)
+		source->log_archives = lappend(source->log_archives, pstrdup(name));
+	else
+		source->data_archives = lappend(source->data_archives, pstrdup(name));
+}
+
+/* What lies in its directory: NULL and *error when that cannot be read. */
+static Walk *
+list_top(Worker *worker, const Source *source, TargetError *error)
+{
+	PathTask   *task = (PathTask *) walk_new(source->directory, source->path, "");
+
+	if (path_run(worker, &task, error))
+		return (Walk *) task;
+	path_free(task);
+	return NULL;
+}
+
 /* Find its archives: those of logs, and the others. */
 static void
-list_archives(Source *source)
+list_archives(Source *source, const Walk *walk)
 {
-	DIR		   *directory = AllocateDir(source->path);
-	struct dirent *de;
-
 	source->log_archives = source->data_archives = NIL;
-	while ((de = ReadDirExtended(directory, source->path, LOG)) != NULL)
-	{
-		if (!is_archive(de->d_name))
-			continue;
-		if (strncmp(de->d_name, "logs.", 5) == 0)
-			source->log_archives = lappend(source->log_archives,
-										   pstrdup(de->d_name));
-		else
-			source->data_archives = lappend(source->data_archives,
-											pstrdup(de->d_name));
-	}
-	FreeDir(directory);
+	for (uint32 i = 0; i < walk->count; i++)
+		take_archive(source, walk->entries[i].name);
 	list_sort(source->log_archives, compare_logs);
 	list_sort(source->data_archives, compare_names);
 }
@@ -131,33 +140,37 @@ is_unpublished(const Source *source, const char *name)
 static bool
 is_expected_there(const Source *source, const char *name)
 {
-	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
-		strcmp(name, BACKUPINDEX_PATH_TAR) == 0 ||
+	return strcmp(name, BACKUPINDEX_PATH_TAR) == 0 ||
 		is_unpublished(source, name) ||
 		logchain_is_leftover_archive(&source->chain, name);
 }
 
 /* Nothing but what the index lists? */
 static bool
-check_strange(const Source *source, TargetError *error)
+check_strange(const Source *source, const Walk *walk, TargetError *error)
 {
-	DIR		   *directory = AllocateDir(source->path);
-	struct dirent *de;
-	bool		good = directory != NULL;
-
-	if (!good)
-		(void) target_fail_errno(error, "open directory", source->path);
-	while (good && (de = ReadDirExtended(directory, source->path, LOG)) != NULL)
+	for (uint32 i = 0; i < walk->count; i++)
 	{
-		if (!is_expected_there(source, de->d_name) &&
-			backupindex_find_archive(&source->chain.index, de->d_name) == NULL)
-			good = target_fail(error, JET_errReadVerifyFailure,
+		const char *name = walk->entries[i].name;
+
+		if (!is_expected_there(source, name) &&
+			backupindex_find_archive(&source->chain.index, name) == NULL)
+			return target_fail(error, JET_errReadVerifyFailure,
 							   "\"%s\" lies in the backup, but is not in its index",
-							   de->d_name);
+							   name);
 	}
-	if (directory != NULL)
-		FreeDir(directory);
-	return good;
+	return true;
+}
+
+static bool
+is_there(const Walk *walk, const char *name)
+{
+	for (uint32 i = 0; i < walk->count; i++)
+	{
+		if (strcmp(walk->entries[i].name, name) == 0)
+			return true;
+	}
+	return false;
 }
 
 static bool
@@ -173,7 +186,7 @@ is_of_logs(const BackupIndex *index, const char *name)
 
 /* The archives that the index lists, those of logs in the order of links. */
 static bool
-take_listed(Source *source, TargetError *error)
+take_listed(Source *source, const Walk *walk, TargetError *error)
 {
 	const BackupIndex *index = &source->chain.index;
 
@@ -184,12 +197,10 @@ take_listed(Source *source, TargetError *error)
 	for (uint32 i = 0; i < index->archive_count; i++)
 	{
 		char	   *name = index->archives[i].name;
-		struct stat st;
 
-		if (fstatat(source->directory, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
-			return errno != ENOENT ? target_fail_errno(error, "access", name) :
-				target_fail(error, JET_errFileNotFound,
-							"archive \"%s\" is missing in the backup", name);
+		if (!is_there(walk, name))
+			return target_fail(error, JET_errFileNotFound,
+							   "archive \"%s\" is missing in the backup", name);
 		if (!is_of_logs(index, name))
 			source->data_archives = lappend(source->data_archives, name);
 	}
@@ -198,67 +209,84 @@ take_listed(Source *source, TargetError *error)
 
 /* Are the archives there that must be, and no others? */
 static bool
-check_archives(Source *source, TargetError *error)
+check_archives(Source *source, const Walk *walk, TargetError *error)
 {
-	if (!source->chain.has_index)
-	{
-		List	   *logs = list_copy(source->log_archives);
+	List	   *logs;
 
-		list_sort(logs, compare_names);
-		return check_doubles(logs, error) &&
-			check_doubles(source->data_archives, error);
+	list_archives(source, walk);
+	if (source->chain.has_index)
+		return check_strange(source, walk, error) &&
+			take_listed(source, walk, error);
+	logs = list_copy(source->log_archives);
+	list_sort(logs, compare_names);
+	return check_doubles(logs, error) &&
+		check_doubles(source->data_archives, error);
+}
+
+/* Read the index, or the manifests of logs; what has been read goes on. */
+static bool
+read_chain(Worker *worker, Source *source, int directory, bool manifests,
+		   TargetError *error)
+{
+	ChainReading *reading = chain_reading_new(directory, source->path);
+	PathTask   *task = (PathTask *) reading;
+	bool		good;
+
+	if (reading != NULL)
+	{
+		reading->tar = source->tar;
+		reading->manifests = manifests;
+		reading->chain = source->chain;
+		memset(&source->chain, 0, sizeof(source->chain));
 	}
-	return check_strange(source, error) && take_listed(source, error);
+	good = path_run(worker, &task, error);
+	if (good)
+	{
+		source->chain = reading->chain;
+		memset(&reading->chain, 0, sizeof(reading->chain));
+	}
+	path_free(task);
+	return good;
 }
 
 /* What the backup says about itself. */
 static bool
-read_index(Source *source, TargetError *error)
+read_index(Worker *worker, Source *source, TargetError *error)
 {
-	ChainProblem problem;
+	Walk	   *walk;
+	bool		good;
 
-	if (!logchain_read_index(&source->chain, source->directory, source->tar,
-							 &problem))
-		return fail_chain(error, &problem);
-	return !source->tar || check_archives(source, error);
+	if (!read_chain(worker, source, source->directory, false, error))
+		return false;
+	if (!source->tar)
+		return true;
+	walk = list_top(worker, source, error);
+	if (walk == NULL)
+		return false;
+	good = check_archives(source, walk, error);
+	path_free(&walk->task);
+	return good;
 }
 
 bool
-source_find(Source *source, const char *path, TargetError *error)
+source_find(Worker *worker, Source *source, const char *path,
+			TargetError *error)
 {
-	char	   *atomic = atomic_find(path);
-	struct stat st;
+	Search	   *search = search_new(path);
+	PathTask   *task = (PathTask *) search;
+	bool		found = path_run(worker, &task, error);
 
 	memset(source, 0, sizeof(*source));
 	source->directory = -1;
-	if (stat(path, &st) != 0)
-		return target_fail_errno(error, "access", path);
-	if (!S_ISDIR(st.st_mode))
-		return target_fail(error, JET_errInvalidPath,
-						   "\"%s\" is not a directory", path);
-	strlcpy(source->path, path, sizeof(source->path));
-	if (target_has_file(path, TARGET_MARKER))
-		return target_fail(error, JET_errRestoreOfNonBackupDatabase,
-						   "the backup in \"%s\" is not complete", path);
-	list_archives(source);
-	if (!target_has_file(path, "backup_manifest") &&
-		source->log_archives == NIL)
+	if (found)
 	{
-		if (atomic == NULL)
-			return target_fail(error, JET_errRestoreOfNonBackupDatabase,
-							   "there is no backup in \"%s\"", path);
-		strlcpy(source->path, atomic, sizeof(source->path));
-		list_archives(source);
+		strlcpy(source->path, search->path, sizeof(source->path));
+		source->tar = search->tar;
+		source->directory = search->directory;
+		ReserveExternalFD();
 	}
-	source->tar = !target_has_file(source->path, "backup_manifest");
-	source->directory = open(source->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (source->directory < 0)
-		return target_fail_errno(error, "open directory", source->path);
-	ReserveExternalFD();
-	if (read_index(source, error))
-		return true;
-	source_close(source);
-	return false;
+	path_free(task);
+	return found && read_index(worker, source, error);
 }
 
 void
@@ -273,66 +301,40 @@ source_close(Source *source)
 }
 
 char *
-source_read_file(int directory, const char *name, size_t *length)
+source_read_file(Worker *worker, int directory, const char *path,
+				 const char *name, size_t *length, TargetError *error)
 {
-	int			fd = openat(directory, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	struct stat st;
-	char	   *contents;
-	size_t		done = 0;
-	ssize_t		n = 1;
+	FileReading *reading = file_reading_new(directory, path, name, SMALL_FILE);
+	PathTask   *task = (PathTask *) reading;
+	char	   *contents = NULL;
 
-	if (fd < 0)
-		return NULL;
-	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) ||
-		st.st_size > SMALL_FILE)
+	error->jet = JET_errSuccess;
+	if (path_run(worker, &task, error))
 	{
-		close(fd);
-		errno = EINVAL;
-		return NULL;
+		*length = reading->length;
+		contents = palloc(reading->length + 1);
+		memcpy(contents, reading->bytes, reading->length + 1);
 	}
-	contents = palloc(st.st_size + 1);
-	while (done < (size_t) st.st_size && n > 0)
-	{
-		n = read(fd, contents + done, st.st_size - done);
-		if (n > 0)
-			done += n;
-	}
-	close(fd);
-	if (n < 0)
-		return NULL;
-	contents[done] = '\0';
-	*length = done;
+	else if (task != NULL && reading->absent)
+		error->jet = JET_errFileNotFound;
+	path_free(task);
 	return contents;
 }
 
 Inventory *
-source_read_inventory(int directory, const char *path, TargetError *error)
+source_read_inventory(Worker *worker, int directory, const char *path,
+					  TargetError *error)
 {
-	DocumentProblem problem;
+	InventoryReading *reading = inventory_reading_new(directory, path);
+	PathTask   *task = (PathTask *) reading;
 	Inventory  *inventory = NULL;
-	const char *why = problem.why;
-	uint32_t	line = 0;
-	size_t		length;
-	int			sys_errno;
-	char	   *bytes = document_load(directory, "backup_manifest",
-									  MANIFEST_MAX_LENGTH, &length, &sys_errno,
-									  &problem);
 
-	if (bytes == NULL && sys_errno != 0)
+	if (path_run(worker, &task, error))
 	{
-		errno = sys_errno;
-		(void) target_fail_errno(error, "read the backup manifest in", path);
-		if (sys_errno == ENOENT)
-			error->jet = JET_errFileNotFound;
-		return NULL;
+		inventory = reading->inventory;
+		reading->inventory = NULL;
 	}
-	if (bytes != NULL)
-		inventory = inventory_read(bytes, length, &why, &line);
-	free(bytes);
-	if (inventory == NULL)
-		(void) target_fail(error, JET_errReadVerifyFailure,
-						   "the backup manifest in \"%s\" is damaged (line %u): %s",
-						   path, line, why);
+	path_free(task);
 	return inventory;
 }
 
@@ -358,21 +360,16 @@ check_control(const ControlFileData *control, const char *path,
 }
 
 char *
-source_read_control(int directory, const char *path, const char *suffix,
-					TargetError *error)
+source_read_control(Worker *worker, int directory, const char *path,
+					const char *suffix, TargetError *error)
 {
 	size_t		length;
-	char	   *bytes = source_read_file(directory,
+	char	   *bytes = source_read_file(worker, directory, path,
 										 psprintf("%s%s", XLOG_CONTROL_FILE,
-												  suffix), &length);
+												  suffix), &length, error);
 
 	if (bytes == NULL)
-	{
-		(void) target_fail_errno(error, "read \"" XLOG_CONTROL_FILE "\" in",
-								 path);
-		error->jet = JET_errFileNotFound;
 		return NULL;
-	}
 	if (length != PG_CONTROL_FILE_SIZE)
 	{
 		(void) target_fail(error, JET_errReadVerifyFailure,
@@ -433,7 +430,7 @@ is_unpublished_log(const char *name)
 
 /* Directories without files are in no manifest, but no server starts without. */
 static bool
-check_directories(const Source *source, TargetError *error)
+check_directories(FileList *list, TargetError *error)
 {
 	static const char *const names[] = {
 		"pg_commit_ts", "pg_dynshmem", "pg_logical/mappings",
@@ -442,12 +439,12 @@ check_directories(const Source *source, TargetError *error)
 		"pg_snapshots", "pg_stat", "pg_stat_tmp", "pg_subtrans", "pg_tblspc",
 		"pg_twophase",
 	};
-	struct stat st;
 
 	for (int i = 0; i < lengthof(names); i++)
 	{
-		if (fstatat(source->directory, names[i], &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-			S_ISDIR(st.st_mode))
+		const FileEntry *entry = filelist_find(list, names[i]);
+
+		if (entry != NULL && entry->kind == FILE_DIRECTORY)
 			continue;
 		return target_fail(error, JET_errFileNotFound,
 						   "directory \"%s\" is missing in the backup", names[i]);
@@ -487,42 +484,24 @@ judge_file(Source *source, const Inventory *inventory, const char *name)
 	return may_be_unlisted(name) ? FILE_IS_TAKEN : FILE_IS_STRANGE;
 }
 
-/* What source_list() goes through. */
-typedef struct Listing
-{
-	Source	   *source;
-	int			directory;
-	const char *path;
-	const Inventory *inventory;
-	FileList   *list;
-} Listing;
-
-static bool list_directory(Listing *listing, const char *name,
-						   TargetError *error);
-
-/* One entry: its name from the top on. */
+/* One entry of a listing. */
 static bool
-list_entry(Listing *listing, const char *name, TargetError *error)
+take_entry(Source *source, const Inventory *inventory, FileList *list,
+		   const WalkEntry *entry, TargetError *error)
 {
-	struct stat st;
-
-	if (strlen(name) >= MAXPGPATH)
-		return target_fail(error, JET_errInvalidPath,
-						   "the path of \"%s\" is too long", name);
-	if (fstatat(listing->directory, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
-		return target_fail_errno(error, "access", name);
-	if (S_ISDIR(st.st_mode))
+	if (S_ISDIR(entry->mode))
 	{
-		filelist_add(listing->list, FILE_DIRECTORY, name, 0);
-		return list_directory(listing, name, error);
+		filelist_add(list, FILE_DIRECTORY, entry->name, 0);
+		return true;
 	}
-	if (!S_ISREG(st.st_mode))
+	if (!S_ISREG(entry->mode))
 		return target_fail(error, JET_errFileInvalidType,
-						   "\"%s\" in the backup is neither a file nor a directory", name);
-	switch (judge_file(listing->source, listing->inventory, name))
+						   "\"%s\" in the backup is neither a file nor a directory",
+						   entry->name);
+	switch (judge_file(source, inventory, entry->name))
 	{
 		case FILE_IS_TAKEN:
-			filelist_add(listing->list, FILE_OTHER, name, st.st_size);
+			filelist_add(list, FILE_OTHER, entry->name, entry->size);
 			return true;
 		case FILE_IS_LEFT:
 			return true;
@@ -531,59 +510,42 @@ list_entry(Listing *listing, const char *name, TargetError *error)
 	}
 	return target_fail(error, JET_errReadVerifyFailure,
 					   "\"%s\" lies in the backup, but is not in its manifest",
-					   name);
-}
-
-static bool
-list_directory(Listing *listing, const char *name, TargetError *error)
-{
-	char	   *path = psprintf("%s%s%s", listing->path, name[0] ? "/" : "", name);
-	DIR		   *directory = AllocateDir(path);
-	struct dirent *de;
-	bool		good = true;
-
-	if (directory == NULL)
-		return target_fail_errno(error, "open directory", path);
-	while (good && (de = ReadDirExtended(directory, path, LOG)) != NULL)
-	{
-		char		inside[MAXPGPATH * 2];
-
-		CHECK_FOR_INTERRUPTS();
-		if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0)
-			continue;
-		snprintf(inside, sizeof(inside), "%s%s%s", name, name[0] ? "/" : "",
-				 de->d_name);
-		good = list_entry(listing, inside, error);
-	}
-	FreeDir(directory);
-	pfree(path);
-	return good;
+					   entry->name);
 }
 
 bool
-source_list(Source *source, int directory, const char *path,
+source_list(Worker *worker, Source *source, int directory, const char *path,
 			const Inventory *inventory, FileList *list, TargetError *error)
 {
-	Listing		listing = {source, directory, path, inventory, list};
+	Walk	   *walk = walk_new(directory, path, "");
+	PathTask   *task = (PathTask *) walk;
+	bool		good;
 
 	filelist_init(list);
 	source->beyond = 0;
-	if (!list_directory(&listing, "", error) ||
-		(!source->tar && source->chain.count > 0 &&
-		 !check_directories(source, error)))
+	if (walk != NULL)
+		walk->deep = true;
+	good = path_run(worker, &task, error);
+	for (uint32 i = 0; good && i < walk->count; i++)
+		good = take_entry(source, inventory, list, &walk->entries[i], error);
+	path_free(task);
+	if (!good)
 		return false;
 	filelist_sort(list);
-	return true;
+	return source->tar || source->chain.count == 0 ||
+		check_directories(list, error);
 }
 
 bool
-source_read_chain(Source *source, int directory, Inventory *inventory,
-				  const ControlFileData *control, TargetError *error)
+source_read_chain(Worker *worker, Source *source, int directory,
+				  Inventory *inventory, const ControlFileData *control,
+				  TargetError *error)
 {
 	ChainProblem problem;
 
-	if (logchain_read_manifests(&source->chain, directory, &problem) &&
-		logchain_check(&source->chain, inventory, control->system_identifier,
+	if (!read_chain(worker, source, directory, true, error))
+		return false;
+	if (logchain_check(&source->chain, inventory, control->system_identifier,
 					   &problem) &&
 		logchain_complete(&source->chain, inventory, &problem))
 		return true;
@@ -601,27 +563,19 @@ typedef struct WalRange
 
 /* Does a segment begin as it must? */
 static bool
-check_segment(int directory, const char *name, XLogSegNo segment,
+check_segment(const WalkEntry *entry, const char *name, XLogSegNo segment,
 			  const ControlFileData *control, TargetError *error)
 {
-	XLogLongPageHeaderData header;
-	struct stat st;
-	int			fd = openat(directory, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	bool		whole;
+	const XLogLongPageHeaderData *header = (const XLogLongPageHeaderData *) entry->head;
 
-	if (fd < 0)
-		return target_fail_errno(error, "open file", name);
-	whole = fstat(fd, &st) == 0 &&
-		read(fd, &header, sizeof(header)) == sizeof(header);
-	close(fd);
-	if (!whole || st.st_size != control->xlog_seg_size)
+	if (!S_ISREG(entry->mode) || entry->size != control->xlog_seg_size)
 		return target_fail(error, JET_errLogFileSizeMismatch,
 						   "WAL segment %s has the wrong size", name);
-	if (header.std.xlp_magic != XLOG_PAGE_MAGIC ||
-		header.std.xlp_pageaddr != segment * control->xlog_seg_size)
+	if (header->std.xlp_magic != XLOG_PAGE_MAGIC ||
+		header->std.xlp_pageaddr != segment * control->xlog_seg_size)
 		return target_fail(error, JET_errLogFileCorrupt,
 						   "WAL segment %s is damaged", name);
-	if (header.xlp_sysid != control->system_identifier)
+	if (header->xlp_sysid != control->system_identifier)
 		return target_fail(error, JET_errGivenLogFileHasBadSignature,
 						   "WAL segment %s is one of another cluster", name);
 	return true;
@@ -649,41 +603,46 @@ compare_segments(const void *a, const void *b)
 	return first < second ? -1 : first > second;
 }
 
+/* Look at one file below pg_wal. */
+static bool
+take_segment(const WalkEntry *entry, const ControlFileData *control,
+			 WalRange *range, TargetError *error)
+{
+	const char *name = entry->name + strlen(XLOGDIR "/");
+	TimeLineID	timeline;
+	XLogSegNo	segment;
+
+	if (!IsXLogFileName(name))
+		return true;
+	XLogFromFileName(name, &timeline, &segment, control->xlog_seg_size);
+	if (segment < range->first)
+		return true;
+	add_segment(range, segment);
+	return check_segment(entry, name, segment, control, error);
+}
+
 /* Which segments are there?  Each is looked at. */
 static bool
-scan_wal(const char *path, const ControlFileData *control, WalRange *range,
-		 TargetError *error)
+scan_wal(Worker *worker, int directory, const char *path,
+		 const ControlFileData *control, WalRange *range, TargetError *error)
 {
-	DIR		   *directory = AllocateDir(path);
-	struct dirent *de;
-	int			fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	bool		good = directory != NULL && fd >= 0;
+	Walk	   *walk = walk_new(directory, path, XLOGDIR);
+	PathTask   *task = (PathTask *) walk;
+	bool		good;
 
-	if (!good)
-		(void) target_fail_errno(error, "open directory", path);
-	while (good && (de = ReadDirExtended(directory, path, LOG)) != NULL)
-	{
-		TimeLineID	timeline;
-		XLogSegNo	segment;
-
-		if (!IsXLogFileName(de->d_name))
-			continue;
-		XLogFromFileName(de->d_name, &timeline, &segment, control->xlog_seg_size);
-		if (segment < range->first)
-			continue;
-		good = check_segment(fd, de->d_name, segment, control, error);
-		add_segment(range, segment);
-	}
-	if (fd >= 0)
-		close(fd);
-	if (directory != NULL)
-		FreeDir(directory);
+	if (walk != NULL)
+		walk->head_length = sizeof(XLogLongPageHeaderData);
+	good = path_run(worker, &task, error);
+	for (uint32 i = 0; good && i < walk->count; i++)
+		good = take_segment(&walk->entries[i], control, range, error);
+	path_free(task);
 	return good;
 }
 
 bool
-source_check_wal(const char *path, const Inventory *inventory,
-				 const ControlFileData *control, TargetError *error)
+source_check_wal(Worker *worker, int directory, const char *path,
+				 const Inventory *inventory, const ControlFileData *control,
+				 TargetError *error)
 {
 	const ManifestWalRange *newest = &inventory->ranges[0];
 	const ManifestWalRange *oldest =
@@ -698,7 +657,7 @@ source_check_wal(const char *path, const Inventory *inventory,
 						   "\"%s\" of the backup is damaged", XLOG_CONTROL_FILE);
 	XLByteToSeg(oldest->start_lsn, range.first, control->xlog_seg_size);
 	XLByteToPrevSeg(newest->end_lsn, needed, control->xlog_seg_size);
-	if (!scan_wal(path, control, &range, error))
+	if (!scan_wal(worker, directory, path, control, &range, error))
 		return false;
 	if (range.count > 0)
 		qsort(range.found, range.count, sizeof(XLogSegNo), compare_segments);

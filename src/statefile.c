@@ -16,7 +16,7 @@
 
 #include "engine/jet.h"
 #include "statefile.h"
-#include "target.h"
+#include "engine/target.h"
 
 /* A name under ese/ with its suffix, and room for a digit or two. */
 #define PATH_LENGTH 96

@@ -19,6 +19,7 @@
 #include "clock.h"
 #include "compat.h"
 #include "engine/jet.h"
+#include "hanging.h"
 #include "instance.h"
 #include "privilege.h"
 #include "report.h"
@@ -275,7 +276,10 @@ ese_stop_backup_instance(PG_FUNCTION_ARGS)
 						&entered, &stopped))
 	{
 		if (wait)
+		{
 			wait_until_quiescent(instance, stopped);
+			hanging_warn(instance);
+		}
 	}
 	else if (backup != 0)
 		stop_refuse_other_backup(instance, backup);

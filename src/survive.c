@@ -21,7 +21,6 @@
 #include "storage/lwlock.h"
 #include "utils/memutils.h"
 
-#include "atomic.h"
 #include "engine/jet.h"
 #include "stop.h"
 #include "survive.h"
@@ -119,14 +118,6 @@ survive_note_death(Worker *worker)
 	LWLockRelease(instance_lock(instance));
 }
 
-/* A target that was taken up for a backup that did not come to be. */
-static void
-give_back_target(Worker *worker)
-{
-	native_close(worker, false);
-	atomic_unlock();
-}
-
 /*
  * End the backup that the error is about, or stop it where a client is to
  * read on and is told at his next call.
@@ -163,8 +154,6 @@ settle(Worker *worker, StepSubject subject, const Backup *before)
 
 	if (worker->backup != NULL && (subject == STEP_BACKUP || begun))
 		end_backup(worker);
-	else if (worker->backup == NULL && worker->target.in_use)
-		give_back_target(worker);
 	worker->failure_number = 0;
 }
 

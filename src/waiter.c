@@ -20,6 +20,7 @@
 #include "client.h"
 #include "compat.h"
 #include "engine/jet.h"
+#include "hanging.h"
 #include "instance.h"
 #include "privilege.h"
 #include "refused.h"
@@ -132,6 +133,14 @@ wait_for_own(EseInstance *instance, const Request *request, int64 backup)
 	PG_END_TRY();
 }
 
+/* Was it to add to the directory of a full one? */
+static bool
+is_incremental(const HistoryRow *row)
+{
+	return row->location[0] != '\0' &&
+		(row->kind == KIND_INCREMENTAL || row->kind == KIND_DIFFERENTIAL);
+}
+
 /* Raise the error of a backup that has not ended well. */
 static void
 report_end(EseInstance *instance, int64 backup)
@@ -143,6 +152,8 @@ report_end(EseInstance *instance, int64 backup)
 	if (!history_find(instance->id, backup, &row))
 		stop_refuse_other_backup(instance, backup);
 	error = (int) row.error_number;
+	if (error != JET_errSuccess)
+		hanging_warn(instance);
 	allowed = privilege_to_see(row.begun_by_oid);
 	if (error == JET_errSuccess)
 	{
@@ -160,7 +171,9 @@ report_end(EseInstance *instance, int64 backup)
 					"%s %lld of instance \"%s\" is not usable: %s",
 					history_noun(row.kind), (long long) backup, instance->name,
 					allowed && row.reason[0] ? row.reason : history_status_name(row.status)),
-			 jet_errdetail(error, NULL),
+			 jet_errdetail(error, is_incremental(&row) && allowed ?
+						   psprintf("The backup in \"%s\" is as good as it was before.",
+									row.location) : NULL),
 			 allowed && error == JET_errReadVerifyFailure && row.location[0] != '\0' &&
 			 row.kind <= KIND_DIFFERENTIAL ?
 			 errhint("The copy was kept in \"%s\"; the view ese_checksum_failure lists the damaged pages.",

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "access/xlog.h"
+#include "common/file_perm.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -36,6 +37,8 @@
 #include "engine/jet.h"
 #include "frame.h"
 #include "instance.h"
+#include "leftover.h"
+#include "pathrun.h"
 #include "privateserver.h"
 #include "registry.h"
 #include "statefile.h"
@@ -52,12 +55,15 @@
 /* How often it looks whether a program that it runs has ended. */
 #define PROGRAM_MS		20
 
+/* How often it looks whether what hung has returned. */
+#define LEFTOVER_MS		100
+
 /* How long the way out waits for threads that are inside a system call. */
 #define JOIN_MS			2000
 
 PGDLLEXPORT void ese_worker_main(Datum arg);
 
-static Worker worker_state;
+static Worker worker_state = {.atomic = {.directory = -1}};
 static volatile sig_atomic_t interrupt_allowed = false;
 
 void
@@ -167,9 +173,8 @@ worker_show_activity(Worker *worker)
 	pgstat_report_activity(STATE_RUNNING, text);
 }
 
-/* Start the engine; its threads are fixed for its life. */
-static void
-open_engine(Worker *worker)
+void
+worker_open_engine(Worker *worker)
 {
 	int			sys_errno = 0;
 
@@ -185,21 +190,36 @@ open_engine(Worker *worker)
 				 errmsg("could not start %d backup threads: %m",
 						worker->threads)));
 	}
+	/* a handle that is not yet closed keeps its job, of another engine */
 	for (int i = 0; i < worker->file_places; i++)
-		worker->files[i].job = eng_job(worker->engine, i);
+	{
+		if (worker->files[i].handle == NULL)
+			worker->files[i].job = eng_job(worker->engine, i);
+	}
+	worker->native_jobs = MemoryContextAllocZero(TopMemoryContext,
+												 sizeof(NativeJob) * worker->threads);
 	for (int i = 0; i < worker->threads; i++)
 		worker->native_jobs[i].job = eng_job(worker->engine,
 											 worker->file_places + i);
 }
 
-static bool
-has_open_places(Worker *worker)
+bool
+worker_has_files_of(Worker *worker, Engine *engine)
 {
 	for (int i = 0; i < worker->file_places; i++)
 	{
-		if (worker->files[i].handle != NULL)
+		if (worker->files[i].handle != NULL &&
+			eng_owns(engine, worker->files[i].job))
 			return true;
 	}
+	return false;
+}
+
+static bool
+has_open_places(Worker *worker)
+{
+	if (worker_has_files_of(worker, worker->engine))
+		return true;
 	for (int i = 0; i < worker->threads; i++)
 	{
 		if (worker->native_jobs[i].in_use)
@@ -220,8 +240,9 @@ worker_prepare_engine(Worker *worker)
 		if (!eng_close(worker->engine, JOIN_MS))
 			elog(ERROR, "backup threads did not end");
 		worker->engine = NULL;
+		pfree(worker->native_jobs);
 	}
-	open_engine(worker);
+	worker_open_engine(worker);
 }
 
 /*
@@ -236,6 +257,8 @@ die_early(int code, Datum arg)
 
 	/* an ERROR may have come with one held */
 	LWLockReleaseAll();
+	if (worker->task != NULL)
+		path_cancel(worker->task);
 	backup_die_early(worker);
 	instance_set_state(worker->instance, worker->leaving ?
 					   INSTANCE_TERMINATING : INSTANCE_FAILED);
@@ -268,8 +291,7 @@ die_late(int code, Datum arg)
 	}
 	pg_atomic_write_u32(&instance->worker_pid, 0);
 	/* who waits for a native backup finds its place as it was */
-	restore_close(worker, false);
-	target_remove(&worker->target);
+	native_close_at_exit(worker);
 	backup_die_publish(worker);
 	if (worker->leaving)
 		instance_set_state(instance, INSTANCE_STOPPED);
@@ -345,6 +367,9 @@ set_up(Worker *worker, int32 id)
 	if (instance == NULL)
 		proc_exit(0);
 	worker->instance = instance;
+	target_settings.directory_mode = pg_dir_create_mode;
+	target_settings.file_mode = pg_file_create_mode;
+	target_settings.system_identifier = GetSystemIdentifier();
 	claim_instance(instance);
 	if (!instance->enabled || !ensure_frames(instance))
 	{
@@ -365,10 +390,11 @@ set_up(Worker *worker, int32 id)
 	worker->unread_context = AllocSetContextCreate(TopMemoryContext,
 												   "ese unread files",
 												   ALLOCSET_DEFAULT_SIZES);
-	open_engine(worker);
+	worker_open_engine(worker);
 	testpoint("init.engine");
 	LWLockAcquire(instance_lock(instance), LW_EXCLUSIVE);
 	instance->answer_owner = -1;
+	instance->hanging[0] = '\0';
 	LWLockRelease(instance_lock(instance));
 	call_reset(instance);
 	pgstat_report_appname(instance->name);
@@ -506,8 +532,10 @@ static void
 serve(Worker *worker, Call *call)
 {
 	EseInstance *instance = worker->instance;
+	Call	   *before = worker->serving;
 
 	shared_note_activity(instance);
+	worker->serving = call;
 	PG_TRY();
 	{
 		survive(worker, call, dispatch, subject_of(call));
@@ -520,9 +548,44 @@ serve(Worker *worker, Call *call)
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
+	worker->serving = before;
 	shared_note_activity(instance);
 	if (!is_deferred(call))
 		(void) call_answer(instance, call);
+}
+
+/* Term may stop the backup that is open; who asks for it waits till it ends. */
+static bool
+is_term_that_stops(const Call *call)
+{
+	return call->request.operation == OP_TERM &&
+		(call->request.grbit & (JET_bitTermStopBackup | JET_bitTermAbrupt)) != 0;
+}
+
+void
+worker_serve_meanwhile(Worker *worker)
+{
+	EseInstance *instance = worker->instance;
+	Call	   *call;
+	int64		stopped;
+
+	backup_tick(worker);
+	while (!path_is_unwanted(worker) && (call = call_next(instance)) != NULL)
+	{
+		/* it may have come after the end of what is in its way */
+		if (path_is_unwanted(worker))
+			call_put_back(instance, call);
+		else if (!is_term_that_stops(call))
+			serve(worker, call);
+		else
+		{
+			(void) stop_request(instance, 0, CAUSE_TERM,
+								JET_errBackupAbortByServer,
+								call->request.client.role_name,
+								"the instance was terminated", &stopped);
+			call_put_back(instance, call);
+		}
+	}
 }
 
 /* A Begin whose session left before it saw the answer is undone. */
@@ -572,6 +635,7 @@ pump(Worker *worker, Call *call)
 	openfile_pump(worker);
 	native_pump(worker);
 	restore_pump(worker);
+	leftover_pump(worker);
 }
 
 /* Guards and timeouts, which look at other things as well. */
@@ -622,6 +686,8 @@ wait_for_work(Worker *worker)
 		timeout = 5;
 	else if (restore_waits_for_program(worker))
 		timeout = PROGRAM_MS;
+	else if (worker->leftovers != NULL)
+		timeout = LEFTOVER_MS;
 	events = WaitLatchOrSocket(MyLatch,
 							   WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT |
 							   WL_EXIT_ON_PM_DEATH,

@@ -108,6 +108,9 @@ extern uint64_t eng_bytes_read(const Engine *engine);
 /* Job number 'index', from 0 to jobs - 1. */
 extern EngJob *eng_job(Engine *engine, int index);
 
+/* Is it one of this engine's? */
+extern bool eng_owns(const Engine *engine, const EngJob *job);
+
 /*
  * Bind a job to an opened ring and a source.  'resume', if not NULL, is the
  * digest state to go on from.  False when memory is out; the fd is closed.

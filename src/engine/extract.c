@@ -63,14 +63,10 @@ eng_extract_new(int directory, const EngArchive *archive,
 	extract->target = target;
 	extract->inventory = inventory;
 	extract->late_suffix = late_suffix;
-	extract->fd = openat(directory, archive->name,
-						 O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	if (extract->fd >= 0)
-	{
-		if (make_buffers(extract))
-			return extract;
-		errno = ENOMEM;
-	}
+	extract->directory = directory;
+	extract->fd = -1;
+	if (make_buffers(extract))
+		return extract;
 	eng_extract_free(extract);
 	return NULL;
 }
@@ -120,13 +116,17 @@ fail_memory(EngExtract *extract)
 
 /* ---- the bytes of the tar */
 
-/* Before the first byte: a file, and as long as it must be? */
+/* Before the first byte: open it.  A file, and as long as it must be? */
 static JobOutcome
-check_file(EngExtract *extract)
+open_file(EngExtract *extract)
 {
 	struct stat st;
 
-	if (fstat(extract->fd, &st) != 0)
+	extract->fd = openat(extract->directory, extract->archive.name,
+						 O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (job_is_unwanted(extract->job, extract->shared))
+		return JOB_PARK;
+	if (extract->fd < 0 || fstat(extract->fd, &st) != 0)
 		return job_fail(extract->job, JET_errDiskIO, errno, 0, 0);
 	if (!S_ISREG(st.st_mode))
 		return fail_archive(extract, "it is no file");
@@ -481,8 +481,8 @@ extract_step(EngJob *job, EngShared *shared)
 
 	extract->job = job;
 	extract->shared = shared;
-	if (atomic_load(&extract->read_done) == 0)
-		outcome = check_file(extract);
+	if (extract->fd < 0)
+		outcome = open_file(extract);
 	for (int members = 0; members < STEP_MEMBERS && outcome == JOB_MORE &&
 		 atomic_load(&extract->bytes_done) < until; members += !extract->open)
 	{

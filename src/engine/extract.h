@@ -41,7 +41,8 @@ typedef struct EngExtract
 	EngSink		sink;
 	EngJob	   *job;			/* that runs now */
 	EngShared  *shared;
-	int			fd;				/* the archive */
+	int			directory;		/* the owner's */
+	int			fd;				/* the archive; -1: not open yet */
 	const char *why;			/* it is damaged: a phrase; NULL: a member is
 								 * not what it must be */
 
@@ -80,8 +81,8 @@ typedef struct EngExtract
 } EngExtract;
 
 /*
- * Opens an archive in a directory.  NULL and errno when that fails, or when
- * memory is out.  The inventory, if there is one, outlives it.
+ * For an archive in a directory, which its job opens.  NULL when memory is out.
+ * The directory and the inventory, if there is one, outlive it.
  */
 extern EngExtract *eng_extract_new(int directory, const EngArchive *archive,
 								   const EngTarget *target,

@@ -511,6 +511,12 @@ eng_job(Engine *engine, int index)
 }
 
 bool
+eng_owns(const Engine *engine, const EngJob *job)
+{
+	return job->engine == engine;
+}
+
+bool
 eng_job_open(EngJob *job, EngRing *ring, const EngSource *source,
 			 const Digest *resume)
 {

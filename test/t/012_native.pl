@@ -75,7 +75,7 @@ ok(!-e $target, 'a refused backup makes nothing');
 set_parameter('backup_compression', 'zstd');
 like(fails_with($dbh, 'J1003', "SELECT ese_backup_instance($id, '$target')", 'a compressed directory'), qr/HINT:  Set backup_format to tar/, 'has a hint');
 set_parameter('backup_compression', 'none');
-is($node->safe_psql('postgres', 'SELECT count(*) FROM ese_backup_history'), 0, 'and leaves no trace in the history');
+is($node->safe_psql('postgres', "SELECT DISTINCT status, reason <> '' FROM ese_backup_history"), 'failed|t', 'one that is refused for its path is in the history');
 
 # ---- who may
 $node->safe_psql('postgres', <<"SQL");
@@ -160,6 +160,8 @@ ok(!eval { $waiter->pg_result; 1 } && $waiter->state eq '57014', 'a backup is ca
 set_test_points($node, '');
 wait_for_end();
 is(last_row($node, 'status, stop_cause, error_number, reason'), 'aborted by server|user|-801|the call that began it was cancelled', 'the backup was stopped');
+# what a thread that is held has left goes when it returns
+wait_for($node, "SELECT pg_stat_file('$work/cancelled', true) IS NULL");
 ok(!-e "$work/cancelled", 'and nothing is left of it');
 nothing_held($node, 'a cancelled backup');
 
@@ -234,12 +236,15 @@ for my $point (qw(native.databases logs.stop native.logs native.sync native.comp
 	{
 		wait_for($node, "SELECT count(*) = 1 FROM ese_backup_progress WHERE phase = 'databases'");
 		$dbh->do("SELECT ese_stop_backup_instance($id, false)");
+		# what is held keeps the removal from beginning
+		set_test_points($node, "$point=wait");
 	}
 	$node->wait_for_log(qr/waiting at test point "$point"/, $offset);
 	$dbh->do("SELECT ese_stop_backup_instance($id, false)");
 	set_test_points($node, '');
 	my $good = eval { $waiter->pg_result; 1 };
 	is($good ? '00000' : $waiter->state, 'J0801', "$point: stopped there");
+	wait_for($node, "SELECT count(*) = 0 FROM pg_ls_dir('$work/stopped', true, false)");
 	is(join(' ', entries("$work/stopped")), '', "$point: nothing is left");
 }
 good_backup('stops and errors at each place');

@@ -5,23 +5,29 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "postgres.h"
+#include "target.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "access/xlog.h"
-#include "access/xlog_internal.h"
-#include "catalog/pg_control.h"
-#include "common/file_perm.h"
-#include "common/string.h"
-#include "miscadmin.h"
-#include "storage/fd.h"
+#include "jet.h"
+#include "removal.h"
 
-#include "engine/jet.h"
-#include "target.h"
-#include "testpoint.h"
+/* The server's own files; its working directory is its data directory. */
+#define CONTROL_FILE	"global/pg_control"
+#define DATA_DIRECTORY	"."
+#define WAL_DIRECTORY	"pg_wal"
+#define TABLESPACES		"pg_tblspc"
+
+TargetSettings target_settings = {0700, 0600, 0};
 
 int
 target_jet_error(int sys_errno)
@@ -70,6 +76,51 @@ target_fail_errno(TargetError *error, const char *what, const char *path)
 					   strerror(sys_errno));
 }
 
+bool
+target_fail_in(TargetError *error, const char *what, const char *directory,
+			   const char *name)
+{
+	int			sys_errno = errno;
+
+	return target_fail(error, target_jet_error(sys_errno),
+					   "could not %s \"%s\" in \"%s\": %s", what, name,
+					   directory, strerror(sys_errno));
+}
+
+bool
+target_join(char *path, const char *directory, const char *name,
+			TargetError *error)
+{
+	if (snprintf(path, PATH_SIZE, "%s/%s", directory, name) < PATH_SIZE)
+		return true;
+	return target_fail(error, JET_errInvalidPath,
+					   "the path of \"%s\" in \"%s\" is too long", name, directory);
+}
+
+void
+target_parent(char *parent, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	size_t		length = slash == NULL ? 0 : (size_t) (slash - path);
+
+	if (length == 0)
+	{
+		strcpy(parent, "/");
+		return;
+	}
+	memmove(parent, path, length);
+	parent[length] = '\0';
+}
+
+bool
+target_ends_with(const char *name, const char *suffix)
+{
+	size_t		length = strlen(name);
+	size_t		tail = strlen(suffix);
+
+	return length >= tail && strcmp(name + length - tail, suffix) == 0;
+}
+
 /* What identifies a directory, whatever it is called. */
 typedef struct DirectoryId
 {
@@ -94,11 +145,11 @@ target_lies_in(const char *path, const char *directory)
 {
 	DirectoryId inside;
 	DirectoryId outside;
-	char		up[MAXPGPATH];
+	char		up[PATH_SIZE];
 
 	if (!identify(directory, &outside))
 		return false;
-	strlcpy(up, path, sizeof(up));
+	snprintf(up, sizeof(up), "%s", path);
 	for (;;)
 	{
 		if (identify(up, &inside) && inside.device == outside.device &&
@@ -106,9 +157,7 @@ target_lies_in(const char *path, const char *directory)
 			return true;
 		if (strcmp(up, "/") == 0)
 			return false;
-		get_parent_directory(up);
-		if (up[0] == '\0')
-			strcpy(up, "/");
+		target_parent(up, up);
 	}
 }
 
@@ -117,24 +166,29 @@ target_lies_in(const char *path, const char *directory)
  * resolved as far as it exists, so that no link hides where it leads.
  */
 static bool
-lies_in_cluster(const char *path)
+check_outside_cluster(const char *path, const char *resolved,
+					  TargetError *error)
 {
-	DIR		   *directory;
+	DIR		   *directory = opendir(TABLESPACES);
 	struct dirent *de;
-	bool		inside = target_lies_in(path, DataDir) || target_lies_in(path, "pg_wal");
+	bool		inside = target_lies_in(resolved, DATA_DIRECTORY) ||
+		target_lies_in(resolved, WAL_DIRECTORY);
 
-	directory = AllocateDir("pg_tblspc");
-	while (!inside && (de = ReadDir(directory, "pg_tblspc")) != NULL)
+	if (directory == NULL)
+		return target_fail_errno(error, "open directory", TABLESPACES);
+	while (!inside && (de = readdir(directory)) != NULL)
 	{
-		char		tablespace[MAXPGPATH];
+		char		tablespace[PATH_SIZE];
 
 		if (strspn(de->d_name, "0123456789") != strlen(de->d_name))
 			continue;
-		snprintf(tablespace, sizeof(tablespace), "pg_tblspc/%s", de->d_name);
-		inside = target_lies_in(path, tablespace);
+		snprintf(tablespace, sizeof(tablespace), TABLESPACES "/%s", de->d_name);
+		inside = target_lies_in(resolved, tablespace);
 	}
-	FreeDir(directory);
-	return inside;
+	closedir(directory);
+	return !inside ||
+		target_fail(error, JET_errInvalidPath,
+					"\"%s\" lies in the data directory or in a tablespace", path);
 }
 
 /* Is the directory there, and empty?  An absent one is as good. */
@@ -150,40 +204,35 @@ check_empty(const char *path, TargetError *error)
 		return errno == ENOENT ? true : target_fail_errno(error, "access", path);
 	if (!S_ISDIR(st.st_mode))
 		return target_fail(error, JET_errInvalidPath, "\"%s\" is not a directory", path);
-	directory = AllocateDir(path);
+	directory = opendir(path);
 	if (directory == NULL)
 		return target_fail_errno(error, "open directory", path);
-	while (good && (de = ReadDir(directory, path)) != NULL)
+	while (good && (de = readdir(directory)) != NULL)
 	{
 		if (strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0)
 			good = target_fail(error, JET_errBackupDirectoryNotEmpty,
 							   "directory \"%s\" is not empty: it contains \"%s\"",
 							   path, de->d_name);
 	}
-	FreeDir(directory);
+	closedir(directory);
 	return good;
 }
 
 bool
 target_check_place(const char *path, TargetError *error)
 {
-	char		parent[MAXPGPATH];
+	char		parent[PATH_SIZE];
 	char		resolved[PATH_MAX];
 	struct stat st;
 
-	strlcpy(parent, path, sizeof(parent));
+	snprintf(parent, sizeof(parent), "%s", path);
 	if (stat(path, &st) != 0)
-		get_parent_directory(parent);
-	if (parent[0] == '\0')
-		strcpy(parent, "/");
+		target_parent(parent, path);
 	if (realpath(parent, resolved) == NULL)
 		return target_fail_errno(error, "access directory", parent);
-	if (strlen(resolved) >= MAXPGPATH)
+	if (strlen(resolved) >= PATH_SIZE)
 		return target_fail(error, JET_errInvalidPath, "path \"%s\" is too long", path);
-	if (lies_in_cluster(resolved))
-		return target_fail(error, JET_errInvalidPath,
-						   "\"%s\" lies in the data directory or in a tablespace", path);
-	return true;
+	return check_outside_cluster(path, resolved, error);
 }
 
 bool
@@ -198,17 +247,40 @@ target_write_file(Target *target, const char *name, const char *bytes, size_t le
 {
 	int			fd = openat(target->directory, name,
 							O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-							pg_file_create_mode);
+							target_settings.file_mode);
 	bool		good;
 
 	if (fd < 0)
-		return target_fail_errno(error, "create file", name);
+		return target_fail_in(error, "create file", target->path, name);
 	errno = ENOSPC;				/* unless write() says something else */
 	good = write(fd, bytes, length) == (ssize_t) length && fsync(fd) == 0;
 	if (!good)
-		(void) target_fail_errno(error, "write file", name);
+	{
+		(void) target_fail_in(error, "write file", target->path, name);
+		(void) unlinkat(target->directory, name, 0);
+	}
 	close(fd);
 	return good;
+}
+
+/* What a task that is not wanted any more returns with. */
+static bool
+fail_unwanted(TargetError *error)
+{
+	return target_fail(error, JET_errBackupAbortByServer, "stopped");
+}
+
+/* Undo open_directory(). */
+static void
+give_up_directory(Target *target)
+{
+	TargetError error;
+
+	if (target->made)
+		(void) removal_of_directory(target->directory, target->path, &error);
+	else
+		(void) fchmod(target->directory, target->mode_before);
+	target_close(target);
 }
 
 static bool
@@ -217,13 +289,14 @@ open_directory(Target *target, const char *path, TargetError *error)
 	struct stat st;
 
 	memset(target, 0, sizeof(*target));
-	target->made = mkdir(path, pg_dir_create_mode) == 0;
+	snprintf(target->path, sizeof(target->path), "%s", path);
+	target->made = mkdir(path, target_settings.directory_mode) == 0;
 	if (!target->made && errno != EEXIST)
 		return target_fail_errno(error, "create directory", path);
 	target->directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	/* the server starts only in a directory with the right mode */
 	if (target->directory < 0 || fstat(target->directory, &st) != 0 ||
-		fchmod(target->directory, pg_dir_create_mode) != 0)
+		fchmod(target->directory, target_settings.directory_mode) != 0)
 	{
 		(void) target_fail_errno(error, "open directory", path);
 		if (target->directory >= 0)
@@ -233,51 +306,77 @@ open_directory(Target *target, const char *path, TargetError *error)
 		return false;
 	}
 	target->mode_before = st.st_mode & 07777;
-	ReserveExternalFD();
-	strlcpy(target->path, path, sizeof(target->path));
 	target->in_use = true;
-	return true;
+	if (path_step())
+		return true;
+	give_up_directory(target);
+	return fail_unwanted(error);
 }
 
 bool
 target_make(Target *target, const char *path, const char *what,
 			const char *instance_name, TargetError *error)
 {
-	char	   *text = psprintf("A %s by instance \"%s\" was begun here and is not complete.\n"
-								"While this file is there, it is not a backup.\n",
-								what, instance_name);
+	char		words[512];
 
+	snprintf(words, sizeof(words),
+			 "A %s by instance \"%s\" was begun here and is not complete.\n"
+			 "While this file is there, it is not a backup.\n",
+			 what, instance_name);
 	if (!open_directory(target, path, error))
 		return false;
 	/* who else has chosen this directory meanwhile, was first */
-	if (target_write_file(target, TARGET_MARKER, text, strlen(text), error))
+	if (!target_write_file(target, TARGET_MARKER, words, strlen(words), error))
+	{
+		give_up_directory(target);
+		return false;
+	}
+	if (path_step())
 		return true;
-	target_close(target);
-	if (target->made)
-		rmdir(path);
-	else
-		(void) chmod(path, target->mode_before);
-	return false;
+	(void) unlinkat(target->directory, TARGET_MARKER, 0);
+	give_up_directory(target);
+	return fail_unwanted(error);
 }
 
 /* Make the directory that holds a file durable. */
 static bool
 sync_parent(Target *target, const char *name, TargetError *error)
 {
-	char		parent[MAXPGPATH];
+	const char *slash = strrchr(name, '/');
+	char		parent[PATH_SIZE] = ".";
 	int			fd;
 	bool		good;
 
-	strlcpy(parent, name, sizeof(parent));
-	get_parent_directory(parent);
-	fd = openat(target->directory, parent[0] ? parent : ".",
-				O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (slash != NULL)
+		snprintf(parent, sizeof(parent), "%.*s", (int) (slash - name), name);
+	fd = openat(target->directory, parent,
+				O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	good = fd >= 0 && fsync(fd) == 0;
 	if (!good)
-		(void) target_fail_errno(error, "sync directory of", name);
+		(void) target_fail_in(error, "sync directory", target->path, parent);
 	if (fd >= 0)
 		close(fd);
 	return good;
+}
+
+/* Remove the files of a directory whose names end so. */
+static void
+remove_with_suffix(int directory, const char *suffix)
+{
+	DIR		   *entries = fdopendir(directory);
+	struct dirent *de;
+
+	if (entries == NULL)
+	{
+		close(directory);
+		return;
+	}
+	while (path_step() && (de = readdir(entries)) != NULL)
+	{
+		if (target_ends_with(de->d_name, suffix))
+			(void) unlinkat(dirfd(entries), de->d_name, 0);
+	}
+	closedir(entries);
 }
 
 /* Remove what an incremental backup that was cut off has left. */
@@ -286,56 +385,46 @@ remove_unpublished(Target *target)
 {
 	static const char *const places[] = {".", "pg_wal", "pg_wal/archive_status"};
 
-	for (int i = 0; i < lengthof(places); i++)
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
 	{
-		char		path[MAXPGPATH];
-		DIR		   *directory;
-		struct dirent *de;
+		int			fd = openat(target->directory, places[i],
+								O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
-		snprintf(path, sizeof(path), "%s/%s", target->path, places[i]);
-		directory = AllocateDir(path);
-		if (directory == NULL)
-			continue;
-		while ((de = ReadDirExtended(directory, path, LOG)) != NULL)
-		{
-			char		file[MAXPGPATH * 2];
-
-			if (!pg_str_endswith(de->d_name, TARGET_SUFFIX))
-				continue;
-			snprintf(file, sizeof(file), "%s/%s", path, de->d_name);
-			(void) unlink(file);
-		}
-		FreeDir(directory);
+		if (fd >= 0)
+			remove_with_suffix(fd, TARGET_SUFFIX);
 	}
 }
 
 bool
 target_has_file(const char *path, const char *prefix)
 {
-	DIR		   *directory = AllocateDir(path);
+	DIR		   *directory = opendir(path);
 	struct dirent *de;
 	bool		found = false;
 
-	while (!found && (de = ReadDirExtended(directory, path, LOG)) != NULL)
+	while (directory != NULL && !found && (de = readdir(directory)) != NULL)
 		found = strncmp(de->d_name, prefix, strlen(prefix)) == 0;
-	FreeDir(directory);
+	if (directory != NULL)
+		closedir(directory);
 	return found;
 }
 
-/* Is the data directory in a target one of this cluster? */
+/*
+ * Is the data directory in a target one of this cluster?  pg_control begins
+ * with its identifier.
+ */
 static bool
 check_system_identifier(Target *target, TargetError *error)
 {
-	ControlFileData control;
-	int			fd = openat(target->directory, XLOG_CONTROL_FILE,
-							O_RDONLY | O_CLOEXEC);
+	uint64_t	identifier;
+	int			fd = openat(target->directory, CONTROL_FILE, O_RDONLY | O_CLOEXEC);
 	bool		whole;
 
 	if (fd < 0)
-		return target_fail_errno(error, "open file", XLOG_CONTROL_FILE);
-	whole = read(fd, &control, sizeof(control)) == sizeof(control);
+		return target_fail_in(error, "open file", target->path, CONTROL_FILE);
+	whole = read(fd, &identifier, sizeof(identifier)) == sizeof(identifier);
 	close(fd);
-	if (whole && control.system_identifier == GetSystemIdentifier())
+	if (whole && identifier == target_settings.system_identifier)
 		return true;
 	return target_fail(error, JET_errGivenLogFileHasBadSignature,
 					   "the backup in \"%s\" is one of another cluster", target->path);
@@ -355,13 +444,14 @@ target_reuse(Target *target, const char *path, const char *chain_location,
 	target->directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (target->directory < 0)
 		return target_fail_errno(error, "open directory", path);
-	ReserveExternalFD();
-	strlcpy(target->path, path, sizeof(target->path));
+	snprintf(target->path, sizeof(target->path), "%s", path);
 	target->in_use = target->reused = true;
 	target->tar = target_has_file(path, "logs.tar");
 	if (target_has_file(path, TARGET_MARKER))
 		(void) target_fail(error, JET_errInvalidPath, "the backup in \"%s\" is not complete",
 						   path);
+	else if (!path_step())
+		(void) fail_unwanted(error);
 	else if (target->tar || check_system_identifier(target, error))
 	{
 		remove_unpublished(target);
@@ -374,26 +464,26 @@ target_reuse(Target *target, const char *path, const char *chain_location,
 bool
 target_publish_file(Target *target, const char *name, TargetError *error)
 {
-	char		written[MAXPGPATH + sizeof(TARGET_SUFFIX)];
+	char		written[PATH_SIZE + sizeof(TARGET_SUFFIX)];
 
 	snprintf(written, sizeof(written), "%s%s", name, TARGET_SUFFIX);
 	if (renameat(target->directory, written, target->directory, name) != 0)
-		return target_fail_errno(error, "rename file", written);
-	return true;
+		return target_fail_in(error, "rename file", target->path, written);
+	return path_step() || fail_unwanted(error);
 }
 
 bool
-target_publish(Target *target, const FileList *list, const char *archive,
-			   TargetError *error)
+target_publish(Target *target, const FileEntry *entries, int count,
+			   const char *archive, TargetError *error)
 {
 	/* oldest first: whatever is cut off, what is there has no gap */
-	for (int i = 0; i < list->count && archive == NULL; i++)
+	for (int i = 0; i < count && archive == NULL; i++)
 	{
-		if (!target_publish_file(target, list->entries[i].name, error))
+		if (!target_publish_file(target, entries[i].name, error))
 			return false;
-		testpoint("native.publish");
+		path_point("native.publish");
 	}
-	if (archive != NULL && list->count > 0 &&
+	if (archive != NULL && count > 0 &&
 		!target_publish_file(target, archive, error))
 		return false;
 	return sync_parent(target, TARGET_MARKER, error) &&
@@ -403,18 +493,19 @@ target_publish(Target *target, const FileList *list, const char *archive,
 }
 
 bool
-target_make_directories(Target *target, const FileList *list,
+target_make_directories(Target *target, const FileEntry *entries, int count,
 						TargetError *error)
 {
-	for (int i = 0; i < list->count; i++)
+	for (int i = 0; i < count; i++)
 	{
-		const FileEntry *entry = &list->entries[i];
-
-		CHECK_FOR_INTERRUPTS();
-		if (entry->kind == FILE_DIRECTORY &&
-			mkdirat(target->directory, entry->name, pg_dir_create_mode) != 0 &&
+		if (!path_step())
+			return fail_unwanted(error);
+		if (entries[i].kind == FILE_DIRECTORY &&
+			mkdirat(target->directory, entries[i].name,
+					target_settings.directory_mode) != 0 &&
 			!(errno == EEXIST && target->linked))
-			return target_fail_errno(error, "create directory", entry->name);
+			return target_fail_in(error, "create directory", target->path,
+								  entries[i].name);
 	}
 	return true;
 }
@@ -426,19 +517,19 @@ target_complete(Target *target, const FileEntry *last, TargetError *error)
 		(!target_write_file(target, last->name, last->contents, last->size, error) ||
 		 !sync_parent(target, last->name, error)))
 		return false;
-	testpoint("native.complete");
+	path_point("native.complete");
+	if (!path_step())
+		return fail_unwanted(error);
 	if (unlinkat(target->directory, TARGET_MARKER, 0) != 0)
-		return target_fail_errno(error, "remove file", TARGET_MARKER);
+		return target_fail_in(error, "remove file", target->path, TARGET_MARKER);
 	return sync_parent(target, TARGET_MARKER, error);
 }
 
 void
 target_close(Target *target)
 {
-	if (!target->in_use)
-		return;
-	close(target->directory);
-	ReleaseExternalFD();
+	if (target->in_use)
+		close(target->directory);
 	target->in_use = false;
 }
 
@@ -455,77 +546,43 @@ target_sync_directory(const char *path, TargetError *error)
 	return good;
 }
 
-/*
- * One pass over a directory; returns how much of it was removed.  What
- * cannot be removed is reported.
- */
-static int
-remove_entries(const char *path)
+bool
+target_mark(int directory, const char *path, TargetError *error)
 {
-	DIR		   *directory = AllocateDir(path);
-	struct dirent *de;
-	int			removed = 0;
+	int			fd = openat(directory, TARGET_MARKER,
+							O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC,
+							target_settings.file_mode);
 
-	while ((de = ReadDirExtended(directory, path, LOG)) != NULL)
-	{
-		char		inside[MAXPGPATH];
-		struct stat st;
-		bool		good;
-
-		CHECK_FOR_INTERRUPTS();
-		if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0 ||
-			strcmp(de->d_name, TARGET_MARKER) == 0)
-			continue;
-		snprintf(inside, sizeof(inside), "%s/%s", path, de->d_name);
-		if (lstat(inside, &st) == 0 && S_ISDIR(st.st_mode))
-		{
-			while (remove_entries(inside) > 0)
-				;
-			good = rmdir(inside) == 0;
-		}
-		else
-			good = unlink(inside) == 0;
-		if (good)
-			removed++;
-		else
-			ereport(LOG,
-					(errcode_for_file_access(),
-					 errmsg("could not remove \"%s\": %m", inside)));
-	}
-	FreeDir(directory);
-	return removed;
+	if (fd < 0)
+		return target_fail_in(error, "create file", path, TARGET_MARKER);
+	close(fd);
+	return true;
 }
 
-void
-target_remove_contents(const char *path)
+bool
+target_remove(Target *target, TargetError *error)
 {
-	/* a file system may pass over entries while others are removed */
-	while (remove_entries(path) > 0)
-		;
-}
+	bool		good = true;
 
-void
-target_remove(Target *target)
-{
 	if (!target->in_use)
-		return;
-	testpoint("native.remove");
+		return true;
+	path_point("native.remove");
 	if (target->reused)
-	{
 		remove_unpublished(target);
-		target_close(target);
-		return;
+	else
+	{
+		(void) target_mark(target->directory, target->path, error);
+		good = removal_empty(target->directory, target->path, TARGET_MARKER, error);
+		/* until now nothing here looks like a backup */
+		if (good)
+			(void) unlinkat(target->directory, TARGET_MARKER, 0);
+		if (!target->made)
+			(void) fchmod(target->directory, target->mode_before);
+		else if (good)
+			good = removal_of_directory(target->directory, target->path, error);
+		if (target->parent_made[0] != '\0')
+			(void) rmdir(target->parent_made);
 	}
-	target_remove_contents(target->path);
-	/* until now nothing here looks like a backup */
-	(void) unlinkat(target->directory, TARGET_MARKER, 0);
-	if (!target->made)
-		(void) fchmod(target->directory, target->mode_before);
-	else if (rmdir(target->path) != 0 && errno != ENOENT)
-		ereport(LOG,
-				(errcode_for_file_access(),
-				 errmsg("could not remove \"%s\": %m", target->path)));
-	if (target->parent_made[0] != '\0')
-		(void) rmdir(target->parent_made);
 	target_close(target);
+	return good;
 }

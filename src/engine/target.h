@@ -7,13 +7,18 @@
  * what lies beside it is no backup.  A directory that is given up is left as
  * it was found: absent or empty.
  *
+ * All of this may hang: it belongs into a task (pathwork.h).
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef ESE_TARGET_H
 #define ESE_TARGET_H
 
-#include "filelist.h"
-#include "shared.h"
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "file.h"
+#include "pathwork.h"
 
 #define TARGET_MARKER "ese_backup_incomplete"
 
@@ -32,27 +37,45 @@ typedef struct Target
 	bool		linked;			/* pg_tblspc and its links have been made */
 	mode_t		mode_before;	/* else: its mode then */
 	int			directory;		/* descriptor */
-	char		path[MAXPGPATH];
-	char		parent_made[MAXPGPATH]; /* a directory above it that was not
+	char		path[PATH_SIZE];
+	char		parent_made[PATH_SIZE]; /* a directory above it that was not
 										 * there before, or empty */
 } Target;
 
-/* Why something about a target failed. */
-typedef struct TargetError
+/* What the server says about itself. */
+typedef struct TargetSettings
 {
-	int			jet;			/* JetErr */
-	char text[	ESE_MESSAGE_LENGTH];
-} TargetError;
+	mode_t		directory_mode;
+	mode_t		file_mode;
+	uint64_t	system_identifier;
+} TargetSettings;
+
+extern TargetSettings target_settings;
 
 /* The JET error of an errno that came from writing. */
 extern int	target_jet_error(int sys_errno);
 
 /* Fill in an error; always false. */
-extern bool target_fail(TargetError *error, int jet, const char *format,...) pg_attribute_printf(3, 4);
+extern bool target_fail(TargetError *error, int jet, const char *format,...)
+			__attribute__((format(printf, 3, 4)));
 
 /* The same for errno: "could not <what> "<path>": ...". */
 extern bool target_fail_errno(TargetError *error, const char *what,
 							  const char *path);
+
+/* The same for a name in a directory. */
+extern bool target_fail_in(TargetError *error, const char *what,
+						   const char *directory, const char *name);
+
+/* Put a path together; false when it is too long. */
+extern bool target_join(char *path, const char *directory, const char *name,
+						TargetError *error);
+
+/* The directory that holds a path, which is absolute. */
+extern void target_parent(char *parent, const char *path);
+
+/* Does a name end so? */
+extern bool target_ends_with(const char *name, const char *suffix);
 
 /* Does a path lie in a directory, or is it that, whatever both are called? */
 extern bool target_lies_in(const char *path, const char *directory);
@@ -62,9 +85,6 @@ extern bool target_has_file(const char *path, const char *prefix);
 
 /* Make a directory's entries durable. */
 extern bool target_sync_directory(const char *path, TargetError *error);
-
-/* Remove all that lies in a directory. */
-extern void target_remove_contents(const char *path);
 
 /*
  * May a backup be written there?  Absolute, absent (its parent is there) or
@@ -90,8 +110,8 @@ extern bool target_reuse(Target *target, const char *path,
  * Make the directories of a list, which is sorted by name, but for those that
  * are there (links to the places of tablespaces).
  */
-extern bool target_make_directories(Target *target, const FileList *list,
-									TargetError *error);
+extern bool target_make_directories(Target *target, const FileEntry *entries,
+									int count, TargetError *error);
 
 /*
  * The last steps, when everything else is on disk: a file that makes the
@@ -104,12 +124,18 @@ extern bool target_complete(Target *target, const FileEntry *last,
  * The last step in a reused one, when everything else is on disk: the files
  * of a list, or (archive is not NULL) that one, get their own names.
  */
-extern bool target_publish(Target *target, const FileList *list,
+extern bool target_publish(Target *target, const FileEntry *entries, int count,
 						   const char *archive, TargetError *error);
 
 /* A file of this name is there, but has the suffix: that goes. */
 extern bool target_publish_file(Target *target, const char *name,
 								TargetError *error);
+
+/*
+ * What is going to be removed bears the marker first: a removal that is cut
+ * off leaves nothing that looks like a backup.
+ */
+extern bool target_mark(int directory, const char *path, TargetError *error);
 
 /* Write a small file and make it durable. */
 extern bool target_write_file(Target *target, const char *name,
@@ -118,6 +144,6 @@ extern bool target_write_file(Target *target, const char *name,
 
 /* Close it; and, to give it up, remove all that is in it. */
 extern void target_close(Target *target);
-extern void target_remove(Target *target);
+extern bool target_remove(Target *target, TargetError *error);
 
 #endif							/* ESE_TARGET_H */
