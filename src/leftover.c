@@ -119,7 +119,7 @@ end_closing(Leftover *leftover)
 						(long long) leftover->backup, leftover->path),
 				 errdetail("%c%s.",
 						   pg_toupper((unsigned char) closing->task.error.text[0]),
-						   closing->task.error.text + 1)));
+						   closing->task.error.text +1)));
 	for (int i = 0; i < leftover->fds; i++)
 		ReleaseExternalFD();
 	closing_free(closing);

@@ -345,7 +345,7 @@ refuse_target(Worker *worker, Call *call, const TargetError *error)
 	answer_error(&call->answer, error->jet,
 				 "cannot write a backup to \"%s\"", call->request.path);
 	answer_detail(&call->answer, "%c%s.", pg_toupper((unsigned char) error->text[0]),
-				  error->text + 1);
+				  error->text +1);
 	if (error->jet == JET_errBackupDirectoryNotEmpty)
 		answer_hint(&call->answer, "Give an empty directory, or one that does not exist yet.");
 }

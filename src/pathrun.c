@@ -43,10 +43,10 @@ path_wait(PathTask *task)
 	if (path_look(task))
 		return true;
 	if (WaitLatchOrSocket(MyLatch,
-							   WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT |
-							   WL_EXIT_ON_PM_DEATH,
-							   path_event_fd(), WAIT_STEP_MS,
-							   compat_wait_event("EseWorkerPath")) & WL_LATCH_SET)
+						  WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT |
+						  WL_EXIT_ON_PM_DEATH,
+						  path_event_fd(), WAIT_STEP_MS,
+						  compat_wait_event("EseWorkerPath")) & WL_LATCH_SET)
 		ResetLatch(MyLatch);
 	path_drain();
 	return path_is_done(task);

@@ -576,7 +576,7 @@ refuse_places(Worker *worker, Call *call, const TargetError *error)
 				 verify ? "verify" : "restore",
 				 verify ? call->request.path : call->request.text);
 	answer_detail(&call->answer, "%c%s.",
-				  pg_toupper((unsigned char) error->text[0]), error->text + 1);
+				  pg_toupper((unsigned char) error->text[0]), error->text +1);
 }
 
 void

@@ -76,6 +76,6 @@ typedef struct Completion
 } Completion;
 
 extern Completion *completion_new(const Target *target,
-									const Atomic *atomic);
+								  const Atomic *atomic);
 
 #endif							/* ESE_DESTINATION_H */

@@ -31,7 +31,7 @@
 typedef struct TargetError
 {
 	int			jet;			/* JetErr */
-	char		text[512];
+	char text[	512];
 } TargetError;
 
 typedef struct PathTask PathTask;

@@ -23,7 +23,7 @@ typedef struct Pass
 {
 	int			removed;
 	int			left;
-} Pass;
+}			Pass;
 
 static Pass remove_entries(int directory, const char *path, const char *spare,
 						   TargetError *error);

@@ -28,7 +28,7 @@ typedef struct Counting
 	PathTask	task;
 	int			done;
 	bool		undone;
-} Counting;
+}			Counting;
 
 static char *
 in_top(const char *name)
