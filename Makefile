@@ -55,6 +55,7 @@ ENGINE_OBJS = \
 
 OBJS = \
 	$(ENGINE_OBJS) \
+	src/aside.o \
 	src/backup.o \
 	src/begin.o \
 	src/call.o \

@@ -467,15 +467,14 @@ backup_set_out(Worker *worker)
 	return !stopped;
 }
 
-void
-backup_pursue_stop(Worker *worker)
+bool
+backup_meet_stop(Worker *worker)
 {
 	EseInstance *instance = worker->instance;
 	Backup	   *backup = worker->backup;
 
-	if (backup == NULL || backup->released ||
-		!(pg_atomic_read_u64(&instance->stop_word) & STOP_WORD_STOPPED))
-		return;
+	if (backup == NULL || backup->released || !stop_is_requested(instance))
+		return false;
 	if (!backup->engine_stopped)
 	{
 		eng_stop(worker->engine);
@@ -486,10 +485,19 @@ backup_pursue_stop(Worker *worker)
 	/* a thread in a system call will only park when it comes back */
 	if (eng_running(worker->engine) > 0 &&
 		clock_us() - backup->engine_stopped_at < ENGINE_STOP_MS * 1000)
-		return;
+		return false;
 	leftover_announce(worker);
 	backup_leave_mode(backup);
-	set_quiescent(instance);
+	if (!instance->backup.quiescent)
+		set_quiescent(instance);
+	return true;
+}
+
+void
+backup_pursue_stop(Worker *worker)
+{
+	if (!backup_meet_stop(worker))
+		return;
 	testpoint("stop.quiescent");
 	worker_show_activity(worker);
 	release_after_stop(worker);

@@ -170,6 +170,12 @@ extern bool backup_refuse(Worker *worker, Call *call,
 /* The end of the backup was broken off: it can be stopped again. */
 extern void backup_reopen(EseInstance *instance);
 
+/*
+ * End what runs for a backup that was stopped; true when nothing runs any
+ * more.  Raises nothing: it is also called while the worker waits for a disk.
+ */
+extern bool backup_meet_stop(Worker *worker);
+
 /* Go on with a stop that was requested; call until backup->released. */
 extern void backup_pursue_stop(Worker *worker);
 

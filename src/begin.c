@@ -287,6 +287,7 @@ undo_try(Worker *worker, MemoryContext memory)
 {
 	survive_clean_up();
 	backup_leave_mode(worker->backup);
+	backup_rest(worker);
 	backup_drop_slot(worker->backup);
 	MemoryContextDelete(memory);
 }

@@ -16,15 +16,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "common/file_perm.h"
-#include "storage/fd.h"
 
 #include "engine/record.h"
 #include "handlenumber.h"
 #include "shared.h"
 #include "statefile.h"
 
-#define NUMBER_FILE		ESE_DIRECTORY "/handles"
+#define NUMBER_FILE		"handles"
 #define NUMBER_MAGIC	0x48455345	/* "ESEH" */
 #define NUMBER_VERSION	1
 
@@ -53,7 +51,7 @@ read_file(void)
 	RecordReader reader;
 	int64		number;
 	ssize_t		length;
-	int			fd = open(NUMBER_FILE, O_RDONLY | O_CLOEXEC);
+	int			fd = open(ESE_DIRECTORY "/" NUMBER_FILE, O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0)
 		return 0;
@@ -68,40 +66,20 @@ read_file(void)
 		number : 0;
 }
 
-static bool
-write_bytes(const char *path, const ByteBuffer *record)
-{
-	int			fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
-						  pg_file_create_mode);
-	bool		good;
-
-	if (fd < 0)
-		return false;
-	errno = 0;
-	good = write(fd, record->data, record->length) ==
-		(ssize_t) record->length && pg_fsync(fd) == 0;
-	if (!good && errno == 0)
-		errno = ENOSPC;
-	return close(fd) == 0 && good;
-}
-
 /* Raises nothing. */
 static void
 write_file(int64 number)
 {
-	const char *temporary = NUMBER_FILE ".tmp";
 	ByteBuffer	record = {0};
+	FileProblem problem;
 
 	record_begin(&record);
 	record_put_int(&record, number);
-	if (!record_seal(&record, NUMBER_MAGIC, NUMBER_VERSION) ||
-		!write_bytes(temporary, &record) ||
-		durable_rename(temporary, NUMBER_FILE, LOG) != 0)
+	if (!statefile_write(NUMBER_FILE, &record, NUMBER_MAGIC, NUMBER_VERSION,
+						 &problem))
 		ereport(LOG,
-				(errcode_for_file_access(),
-				 errmsg("could not write file \"%s\": %m", NUMBER_FILE),
+				(errmsg("%s", problem.message),
 				 errdetail("Numbers of handles may come again after a restart.")));
-	buffer_free(&record);
 }
 
 /* The first number that nobody has had; the lock is held. */
@@ -123,12 +101,12 @@ handlenumber_reserve(void)
 {
 	if (end - next >= (uint32) ese_shared->nhandles)
 		return;
-	LWLockAcquire(handle_number_lock(), LW_EXCLUSIVE);
+	(void) recordlock_acquire(&ese_shared->handle_numbers);
 	next = (uint32) first_unused();
 	end = next + block_length();
 	ese_shared->next_handle_number = end;
 	write_file(end);
-	LWLockRelease(handle_number_lock());
+	recordlock_release(&ese_shared->handle_numbers);
 }
 
 uint32

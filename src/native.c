@@ -28,6 +28,7 @@
 #include "leftover.h"
 #include "nativelogs.h"
 #include "pathrun.h"
+#include "stop.h"
 #include "testpoint.h"
 #include "worker_internal.h"
 
@@ -602,6 +603,9 @@ complete(Worker *worker)
 		fail(worker, statefile_jet_error(&problem), reason);
 		return;
 	}
+	/* one that was stopped meanwhile is not published: the next round ends it */
+	if (stop_is_requested(worker->instance))
+		return;
 	if (!is_tar(worker) && !backup->incremental)
 		control = filelist_find(&backup->logs, CONTROL_FILE_NAME);
 	if (!publish(worker, control, &error))

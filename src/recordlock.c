@@ -12,6 +12,7 @@
 #include "miscadmin.h"
 #include "storage/ipc.h"
 
+#include "aside.h"
 #include "compat.h"
 #include "recordlock.h"
 
@@ -67,10 +68,15 @@ acquire_leaving(RecordLock *lock)
 static void
 wait_for(RecordLock *lock)
 {
+	long		step = aside_watches() ? ASIDE_LOOK_MS : WAIT_STEP_MS;
+
 	ConditionVariablePrepareToSleep(&lock->released);
 	while (!try_acquire(lock))
-		ConditionVariableTimedSleep(&lock->released, WAIT_STEP_MS,
+	{
+		aside_look();
+		ConditionVariableTimedSleep(&lock->released, step,
 									compat_wait_event("EseRecord"));
+	}
 	/* ending the sleep passes a wake-up on, if there was one */
 	ConditionVariableCancelSleep();
 }

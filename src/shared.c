@@ -39,15 +39,9 @@ frame_lock(void)
 }
 
 LWLock *
-handle_number_lock(void)
-{
-	return &locks[2].lock;
-}
-
-LWLock *
 instance_lock(EseInstance *instance)
 {
-	return &locks[3 + instance->index].lock;
+	return &locks[2 + instance->index].lock;
 }
 
 static int
@@ -83,7 +77,7 @@ shared_request(void)
 	RequestAddinShmemSpace(mul_size(sizeof(EseHandle), handle_count()));
 	RequestAddinShmemSpace(frames_size());
 	RequestAddinShmemSpace(mul_size(sizeof(bool), frame_count()));
-	RequestNamedLWLockTranche(TRANCHE, 3 + ese_max_instances);
+	RequestNamedLWLockTranche(TRANCHE, 2 + ese_max_instances);
 }
 
 /*
@@ -99,6 +93,7 @@ init_instances(void)
 	ese_shared->launched = again;
 	again = true;
 	recordlock_init(&ese_shared->registry);
+	recordlock_init(&ese_shared->handle_numbers);
 	ese_shared->max_instances = ese_max_instances;
 	ese_shared->nframes = frame_count();
 	ese_shared->nhandles = handle_count();

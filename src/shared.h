@@ -14,7 +14,6 @@
  *	registry lock		slots coming and going: id, name, parameters
  *	instance lock		one for each slot: its calls, its backup's description
  *	frame lock			which frame and which handle belongs to whom
- *	handle number lock	ese/handles; only workers that open a file take it
  *
  * No LWLock is held while waiting for anything, a disk included.  A record
  * lock is held for as long as its file is being written; reads, stops, closes
@@ -194,7 +193,8 @@ typedef struct EseShared
 	int			nframes;
 	int			nhandles;
 
-	/* handle number lock */
+	/* who may write ese/handles: workers that open a file */
+	RecordLock	handle_numbers;
 	int64		next_handle_number; /* that no worker has; 0: not read yet */
 
 	/* frame lock */
@@ -212,7 +212,6 @@ extern bool *ese_frame_used;	/* [nframes], frame lock */
 
 extern LWLock *registry_lock(void);
 extern LWLock *frame_lock(void);
-extern LWLock *handle_number_lock(void);
 extern LWLock *instance_lock(EseInstance *instance);
 
 /* Hooks, set by _PG_init. */

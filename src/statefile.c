@@ -14,6 +14,7 @@
 #include "common/file_perm.h"
 #include "storage/fd.h"
 
+#include "aside.h"
 #include "engine/jet.h"
 #include "statefile.h"
 #include "engine/target.h"
@@ -112,6 +113,35 @@ replace(const char *path, const ByteBuffer *record, FileProblem *problem)
 	return false;
 }
 
+/* What a thread needs to replace a file. */
+typedef struct Replacing
+{
+	const char *path;
+	const ByteBuffer *record;
+	FileProblem *problem;
+	bool		good;
+} Replacing;
+
+static void
+do_replace(void *arg)
+{
+	Replacing  *replacing = arg;
+
+	replacing->good = replace(replacing->path, replacing->record,
+							  replacing->problem);
+}
+
+/* The same, while a stop of this worker's backup is met. */
+static bool
+replace_aside(const char *path, const ByteBuffer *record,
+			  FileProblem *problem)
+{
+	Replacing	replacing = {path, record, problem};
+
+	aside_run(do_replace, &replacing);
+	return replacing.good;
+}
+
 bool
 statefile_write(const char *name, ByteBuffer *record, uint32 magic,
 				uint32 version, FileProblem *problem)
@@ -122,7 +152,7 @@ statefile_write(const char *name, ByteBuffer *record, uint32 magic,
 	snprintf(path, sizeof(path), ESE_DIRECTORY "/%s", name);
 	errno = ENOMEM;
 	good = record_seal(record, magic, version) ?
-		replace(path, record, problem) : fail(problem, "write file", path);
+		replace_aside(path, record, problem) : fail(problem, "write file", path);
 	buffer_free(record);
 	return good;
 }

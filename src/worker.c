@@ -33,6 +33,7 @@
 #include "utils/pidfile.h"
 #include "utils/timestamp.h"
 
+#include "aside.h"
 #include "backup.h"
 #include "engine/jet.h"
 #include "frame.h"
@@ -700,6 +701,13 @@ wait_for_work(Worker *worker)
 	CHECK_FOR_INTERRUPTS();
 }
 
+/* What must not wait for the records that this worker writes. */
+static void
+look_after_stop(void)
+{
+	(void) backup_meet_stop(&worker_state);
+}
+
 /* Set up, then work until ese_term() lets the worker go. */
 static void
 run(Worker *worker, int32 id)
@@ -710,6 +718,7 @@ run(Worker *worker, int32 id)
 									ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
 	set_up(worker, id);
+	aside_set_watch(look_after_stop);
 	while (!worker->leaving)
 	{
 		work(worker);
