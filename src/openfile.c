@@ -657,8 +657,8 @@ settle_entry(Worker *worker, OpenFile *file)
 		settle_error(worker, file, &ring->error);
 	else if (is_lost(file))
 	{
-		/* the position is not the client's */
-		drop_resume(entry);
+		/* the position is the client's only if it names it */
+		keep_resume(file, position);
 		keep_former_reading(worker, file);
 	}
 	else if (position == (uint64) entry->size &&

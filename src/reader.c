@@ -306,6 +306,9 @@ read_piece(Reading *reading, uint64 max_bytes, bool has_offset,
 
 	reader_check_end(reading);
 	refuse_for_nobody();
+	/* a client that does not count takes what comes next for what it lost */
+	if (reading->length > 0 && !has_offset)
+		receipt_expect(reading->instance, reading->handle, SEND_PIECE);
 	if (reading->length > 0)
 		ring_delivered(ring, reading->start, reading->length);
 	reader_touch(reading);

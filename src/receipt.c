@@ -41,7 +41,7 @@
 typedef struct Due
 {
 	EseInstance *instance;
-	EseHandle  *handle;
+	pg_atomic_uint64 *at;		/* where the handle has the word */
 	uint64		word;
 	SendKind	kind;
 } Due;
@@ -71,8 +71,9 @@ settle(Due *one, bool given)
 {
 	uint64		word = one->word;
 
-	if (pg_atomic_compare_exchange_u64(&one->handle->receipt, &word,
-									   given ? 0 : word | LOST))
+	if (pg_atomic_compare_exchange_u64(one->at, &word,
+									   given ? 0 : word | LOST) &&
+		one->kind != SEND_PIECE)
 		ConditionVariableBroadcast(&one->instance->changed);
 }
 
@@ -100,7 +101,7 @@ lose_rows(void)
 
 	for (int i = 0; i < due_count; i++)
 	{
-		if (due[i].kind == SEND_ROWS)
+		if (due[i].kind != SEND_COPY)
 			settle(&due[i], false);
 		else
 			due[kept++] = due[i];
@@ -163,8 +164,10 @@ make_room(void)
 void
 receipt_expect(EseInstance *instance, EseHandle *handle, SendKind kind)
 {
+	pg_atomic_uint64 *at = kind == SEND_PIECE ? &handle->piece_receipt :
+		&handle->receipt;
 	uint64		word = make_word(handle, (uint64) MyProcPid);
-	uint64		before = pg_atomic_read_u64(&handle->receipt);
+	uint64		before = pg_atomic_read_u64(at);
 
 	if (before == word)
 		return;
@@ -173,10 +176,10 @@ receipt_expect(EseInstance *instance, EseHandle *handle, SendKind kind)
 	{
 		if (owed_by(before) == LOST)
 			return;
-	} while (!pg_atomic_compare_exchange_u64(&handle->receipt, &before, word));
+	} while (!pg_atomic_compare_exchange_u64(at, &before, word));
 	due[due_count++] = (Due)
 	{
-		instance, handle, word, kind
+		instance, at, word, kind
 	};
 	due_since = GetCurrentStatementStartTimestamp();
 }
@@ -185,12 +188,14 @@ void
 receipt_forget(EseHandle *handle)
 {
 	pg_atomic_write_u64(&handle->receipt, 0);
+	pg_atomic_write_u64(&handle->piece_receipt, 0);
 }
 
 bool
 receipt_is_lost(EseHandle *handle)
 {
-	return owed_by(pg_atomic_read_u64(&handle->receipt)) == LOST;
+	return owed_by(pg_atomic_read_u64(&handle->receipt)) == LOST ||
+		owed_by(pg_atomic_read_u64(&handle->piece_receipt)) == LOST;
 }
 
 /* Is it another session's, and may that still change? */

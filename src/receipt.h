@@ -12,8 +12,12 @@
  * statement that had rows of a stream in hand fails before all were sent.
  *
  * A handle whose receipt is lost is read no further and does not count when
- * it is closed; ese_resume_stream_instance() takes the client's own count of
- * bytes instead.
+ * it is closed, unless the client says how many bytes it has: a stream's to
+ * ese_resume_stream_instance(), a file's with at_offset or start_offset.
+ *
+ * The same holds for a piece of a file that was asked for without at_offset:
+ * a client whose statement fails behind it would take the next piece for this
+ * one.  Such a receipt has a word of its own, for which no Close waits.
  *
  * A session that is alive but says nothing more (an idle connection of a
  * pool) cannot be told from one that hangs: its receipt stays due, and
@@ -30,6 +34,7 @@ typedef enum SendKind
 {
 	SEND_COPY,					/* by us: what has left is known exactly */
 	SEND_ROWS,					/* by the executor: an error can swallow rows */
+	SEND_PIECE,					/* the same, a piece of a file */
 } SendKind;
 
 /*

@@ -122,6 +122,7 @@ init_handles(void)
 		pg_atomic_init_u32(&ese_handles[i].reader_proc_number, 0);
 		pg_atomic_init_u64(&ese_handles[i].last_read_at, 0);
 		pg_atomic_init_u64(&ese_handles[i].receipt, 0);
+		pg_atomic_init_u64(&ese_handles[i].piece_receipt, 0);
 	}
 }
 

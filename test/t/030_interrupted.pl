@@ -202,6 +202,17 @@ for my $wrong ("BEGIN; $call; COMMIT", "DO \$\$ BEGIN $call; EXCEPTION WHEN divi
 copy_rest('noise8', $handle, "DO \\\$\\\$ BEGIN $call; END \\\$\\\$");
 close_handle($handle);
 
+# ---- a statement that fails behind the piece it read: without at_offset the next piece would be taken for it
+my $counted = EseClient::value($dbh, 'SELECT files_done FROM ese_backup_progress');
+$handle = open_file('grown');
+my $behind = "SELECT 1 / (length(ese_read_file_instance($id, $handle, 8192)) - 8192)";
+fails_with($dbh, '22012', $behind, 'a piece is lost');
+fails_with($dbh, 'J1003', "SELECT ese_read_file_instance($id, $handle, 8192)", 'so reading on is refused');
+is(length(EseClient::value($dbh, "SELECT ese_read_file_instance($id, $handle, 8192, 0)")), 8192, 'not with at_offset');
+fails_with($dbh, '22012', "SELECT 1 / (length(ese_read_file_instance($id, $handle, 8192)) - 1808)", 'the last piece is lost');
+close_handle($handle);
+is(EseClient::value($dbh, 'SELECT files_done FROM ese_backup_progress'), $counted, 'and does not count when it is closed');
+
 # ---- what is explained is not read
 $handle = open_file('PG_VERSION');
 fails_with($reader, '0A000', "EXPLAIN ANALYZE SELECT ese_read_file_instance($id, $handle)", 'EXPLAIN ANALYZE would drop what it reads');
