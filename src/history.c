@@ -566,14 +566,17 @@ note_verified(EseInstance *instance, XLogRecPtr start_lsn, int64 newest_id,
 {
 	int			count;
 	HistoryRow *rows;
+	int32		id;
 	bool		good = true;
 
 	(void) recordlock_acquire(&instance->records);
-	rows = read_rows(instance->id, &count, problem);
+	/* it may be dropped meanwhile, and its slot be another one's */
+	id = instance->id;
+	rows = read_rows(id, &count, problem);
 	if (rows == NULL)
 		good = false;
 	else if (mark_verified(rows, count, start_lsn, newest_id, depth))
-		good = write_rows(instance->id, rows, count,
+		good = write_rows(id, rows, count,
 						  instance->params.history_limit, problem);
 	if (rows != NULL)
 		pfree(rows);
