@@ -241,6 +241,11 @@ take_up_chain(Worker *worker)
 	compat_acquire_slot(chain_slot_name(worker->instance));
 	backup->mode.start_lsn = MyReplicationSlot->data.restart_lsn;
 	chain_look(worker->instance, &chain);
+	/* moved since it was looked at; from now on it stays */
+	if (chain.state == CHAIN_BROKEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s", chain_describe_break(worker->instance, &chain))));
 	backup->follows = chain.newest;
 	filelist_init(&backup->attach);
 	filelist_init(&backup->logs);

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "common/string.h"
 #include "replication/slot.h"
 #include "storage/lwlock.h"
@@ -15,6 +16,7 @@
 #include "engine/atomic.h"
 #include "chain.h"
 #include "compat.h"
+#include "engine/logmanifest.h"
 
 static const char *const state_names[] = {
 	[CHAIN_NONE] = "none",
@@ -136,6 +138,15 @@ look_at_history(const EseInstance *instance, Chain *chain)
 	pfree(rows);
 }
 
+/* Did somebody move the slot beyond where the newest backup ends? */
+static bool
+is_moved(const Chain *chain)
+{
+	return chain->newest.end_lsn != InvalidXLogRecPtr &&
+		!logmanifest_may_follow(chain->newest.end_lsn, chain->restart_lsn,
+								(uint32) wal_segment_size);
+}
+
 void
 chain_look(const EseInstance *instance, Chain *chain)
 {
@@ -146,9 +157,10 @@ chain_look(const EseInstance *instance, Chain *chain)
 		return;
 	look_at_history(instance, chain);
 	chain->has_slot = look_at_slot(instance, chain, &lost);
+	chain->moved = chain->has_slot && is_moved(chain);
 	if (chain->backup_id == 0)
 		chain->state = CHAIN_NONE;
-	else if (chain->copied || !chain->has_slot || lost || chain->restart_lsn == InvalidXLogRecPtr)
+	else if (chain->copied || chain->moved || !chain->has_slot || lost || chain->restart_lsn == InvalidXLogRecPtr)
 		chain->state = CHAIN_BROKEN;
 	else
 		chain->state = CHAIN_OK;
@@ -280,7 +292,8 @@ chain_describe_break(const EseInstance *instance, const Chain *chain)
 						(long long) chain->backup_id);
 	return psprintf("WAL since backup %lld is gone: replication slot \"%s\" %s.",
 					(long long) chain->backup_id, chain_slot_name(instance),
-					chain->has_slot ? "was invalidated" : "does not exist");
+					!chain->has_slot ? "does not exist" :
+					chain->moved ? "was moved by somebody else" : "was invalidated");
 }
 
 void

@@ -32,6 +32,7 @@ typedef struct Chain
 	bool		copied;			/* the data directory is a copy: its backups
 								 * are the original's */
 	bool		has_slot;
+	bool		moved;			/* the slot gave up WAL that nobody has read */
 	int			active_pid;		/* who holds the slot, or 0 */
 	XLogRecPtr	restart_lsn;	/* WAL is there from here on */
 	int64		backup_id;		/* the full backup; 0 for none */

@@ -308,16 +308,35 @@ check_first(const LogManifest *first, const Inventory *inventory,
 	return true;
 }
 
+/* Is that what it says it follows? */
 static bool
-check_follows(const LogManifest *before, const LogManifest *manifest,
-			  ChainProblem *problem)
+does_follow(const LogManifestHead *head, const LogManifest *before)
 {
-	const LogManifestHead *head = &manifest->head;
 	const LogFollows *follows = &head->follows;
 
-	if (head->incremental && follows->backup_id == before->head.backup_id &&
+	return head->incremental &&
+		follows->backup_id == before->head.backup_id &&
 		follows->end_lsn == before->head.end_lsn &&
-		strcmp(follows->checksum, before->checksum) == 0)
+		strcmp(follows->checksum, before->checksum) == 0;
+}
+
+/*
+ * It follows the one before it.  But nothing follows a differential, or what a
+ * client has read of a backup that failed: the next one holds their logs again.
+ */
+static bool
+check_follows(const LogChain *chain, uint32_t i, ChainProblem *problem)
+{
+	const LogManifestHead *head = &chain->links[i]->head;
+	const LogFollows *follows = &head->follows;
+	const LogManifest *before = chain->links[i - 1];
+	uint32_t	followed = i;
+
+	while (followed > 0 && !does_follow(head, chain->links[followed - 1]))
+		followed--;
+	for (uint32_t k = followed; followed > 0 && k < i; k++)
+		chain->links[k]->superseded = true;
+	if (followed > 0)
 		return true;
 	if (!head->incremental || follows->backup_id == before->head.backup_id)
 		return refuse(problem, JET_errInvalidLogSequence,
@@ -401,7 +420,7 @@ check_link(const LogChain *chain, uint32_t i, uint64_t system_identifier,
 					  manifest->head.backup_id);
 	return (!chain->has_index ||
 			check_with_index(&chain->index.links[i], manifest, problem)) &&
-		(i == 0 || check_follows(chain->links[i - 1], manifest, problem)) &&
+		(i == 0 || check_follows(chain, i, problem)) &&
 		check_segments(manifest, problem);
 }
 
@@ -617,7 +636,8 @@ logchain_ranges(const LogChain *chain, uint32_t *count)
 	{
 		const Inventory *files = chain->links[i]->files;
 
-		for (uint32_t k = files->range_count; k > 0; k--)
+		for (uint32_t k = files->range_count;
+			 k > 0 && !chain->links[i]->superseded; k--)
 			add_range(chain, ranges, count, &files->ranges[k - 1]);
 	}
 	/* what is empty now, or was */

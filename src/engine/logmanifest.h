@@ -81,6 +81,7 @@ typedef struct LogManifest
 	Inventory  *files;			/* sorted by path: each is below pg_wal, or
 								 * one of those that come with logs */
 	char		checksum[DOCUMENT_CHECKSUM_SIZE];	/* its own */
+	bool		superseded;		/* a later one follows one before it */
 } LogManifest;
 
 /*

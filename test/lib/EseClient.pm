@@ -176,7 +176,7 @@ sub in_parallel
 # A whole backup; dies unless it is good.  Options: sessions, label, streams
 # (read by streams), listed and between (called before and between the two
 # phases), truncate (its logs), incremental (into the directory of the full
-# backup; truncates as well).
+# backup; truncates as well, unless it is told not to).
 sub backup
 {
 	my ($dsn, $instance, $directory, %options) = @_;
@@ -199,7 +199,7 @@ sub backup
 	my $logs = $dbh->selectcol_arrayref(
 		'SELECT file_name FROM ese_get_log_info_instance(?)', undef, $instance);
 	$read->(@$logs) if @$logs;
-	value($dbh, 'SELECT ese_truncate_log_instance(?)', $instance) if $options{truncate} || $options{incremental};
+	value($dbh, 'SELECT ese_truncate_log_instance(?)', $instance) if $options{truncate} // $options{incremental};
 	value($dbh, 'SELECT ese_check(ese_end_external_backup_instance(?))', $instance);
 	$dbh->disconnect;
 	return $id;
