@@ -27,6 +27,9 @@
 /* Room for a path, as the server has it (MAXPGPATH). */
 #define PATH_SIZE 1024
 
+/* So deep directories may lie in each other: the stack of a thread is small. */
+#define PATH_MAX_DEPTH 100
+
 /* Why something about a path failed. */
 typedef struct TargetError
 {

@@ -26,17 +26,17 @@ typedef struct Pass
 }			Pass;
 
 static Pass remove_entries(int directory, const char *path, const char *spare,
-						   TargetError *error);
+						   int depth, TargetError *error);
 
 /* A file system may pass over entries while others are removed. */
 static bool
-remove_all(int directory, const char *path, const char *spare,
+remove_all(int directory, const char *path, const char *spare, int depth,
 		   TargetError *error)
 {
 	Pass		pass;
 
 	do
-		pass = remove_entries(directory, path, spare, error);
+		pass = remove_entries(directory, path, spare, depth, error);
 	while (pass.removed > 0 && !path_cancelled());
 	if (path_cancelled() && pass.left == 0)
 		return target_fail(error, JET_errBackupAbortByServer, "stopped");
@@ -44,7 +44,7 @@ remove_all(int directory, const char *path, const char *spare,
 }
 
 static bool
-remove_directory(int above, const char *name, const char *path,
+remove_directory(int above, const char *name, const char *path, int depth,
 				 TargetError *error)
 {
 	int			fd = openat(above, name,
@@ -53,7 +53,11 @@ remove_directory(int above, const char *name, const char *path,
 
 	if (fd < 0)
 		return target_fail_in(error, "open directory", path, name);
-	good = remove_all(fd, path, NULL, error);
+	good = depth < PATH_MAX_DEPTH ?
+		remove_all(fd, path, NULL, depth + 1, error) :
+		target_fail(error, JET_errInvalidPath,
+					"directories in \"%s\" lie more than %d deep in each other",
+					path, PATH_MAX_DEPTH);
 	close(fd);
 	if (!good)
 		return false;
@@ -62,14 +66,14 @@ remove_directory(int above, const char *name, const char *path,
 }
 
 static bool
-remove_entry(int directory, const char *name, const char *path,
+remove_entry(int directory, const char *name, const char *path, int depth,
 			 TargetError *error)
 {
 	struct stat st;
 
 	if (fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
 		S_ISDIR(st.st_mode))
-		return remove_directory(directory, name, path, error);
+		return remove_directory(directory, name, path, depth, error);
 	return unlinkat(directory, name, 0) == 0 || errno == ENOENT ||
 		target_fail_in(error, "remove", path, name);
 }
@@ -88,7 +92,7 @@ open_entries(int directory)
 
 /* One pass over a directory. */
 static Pass
-remove_entries(int directory, const char *path, const char *spare,
+remove_entries(int directory, const char *path, const char *spare, int depth,
 			   TargetError *error)
 {
 	DIR		   *entries = open_entries(directory);
@@ -107,7 +111,7 @@ remove_entries(int directory, const char *path, const char *spare,
 		if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0 ||
 			(spare != NULL && strcmp(de->d_name, spare) == 0))
 			continue;
-		if (remove_entry(directory, de->d_name, path,
+		if (remove_entry(directory, de->d_name, path, depth,
 						 pass.left == 0 ? error : &further))
 			pass.removed++;
 		else
@@ -121,7 +125,7 @@ bool
 removal_empty(int directory, const char *path, const char *spare,
 			  TargetError *error)
 {
-	return remove_all(directory, path, spare, error);
+	return remove_all(directory, path, spare, 0, error);
 }
 
 bool

@@ -127,7 +127,13 @@ walk_directory(Walk *walk, const char *name, TargetError *error)
 			close(fd);
 		return false;
 	}
-	good = walk_entries(walk, entries, name, error);
+	walk->depth++;
+	good = walk->depth <= PATH_MAX_DEPTH ?
+		walk_entries(walk, entries, name, error) :
+		target_fail(error, JET_errInvalidPath,
+					"directories in \"%s\" lie more than %d deep in each other",
+					walk->task.path, PATH_MAX_DEPTH);
+	walk->depth--;
 	closedir(entries);
 	return good;
 }

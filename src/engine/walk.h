@@ -31,6 +31,8 @@ typedef struct Walk
 	bool		deep;			/* also what lies in directories */
 	size_t		head_length;	/* so much of each file is read, or 0 */
 
+	uint32_t	depth;			/* where it is now */
+
 	/* result; malloc'd */
 	WalkEntry  *entries;
 	uint32_t	count;

@@ -101,8 +101,9 @@ refused('an empty directory', "$work/plain", sub { rmdir("$_[0]/pg_notify") }, '
 for my $name ("pg_wal/$wal[1]", 'global/pg_control', 'base/1/1259')
 {
 	my $said = basename($name);
-	refused("a pipe as $name", "$work/plain", sub { unlink("$_[0]/$name"); POSIX::mkfifo("$_[0]/$name", 0600) or die }, qr/^J(?:0541|1811|1812)$/, qr/\Q$said\E/);
+	refused("a pipe as $name", "$work/plain", sub { unlink("$_[0]/$name"); POSIX::mkfifo("$_[0]/$name", 0600) or die }, 'J(?:0541|1018|1812)', qr/\Q$said\E/);
 }
+refused('directories that lie deep in each other', "$work/plain", sub { PostgreSQL::Test::Utils::system_or_bail('mkdir', '-p', "$_[0]/" . 'a/' x 400) }, 'J1023', qr/lie more than 100 deep in each other/);
 refused('recovery.signal', "$work/plain", sub { append_to_file("$_[0]/recovery.signal", '') }, 'J1018', qr/recovery.signal" lies in the backup/);
 refused('a newer version of the manifest', "$work/plain", sub { system(q(perl -MDigest::SHA=sha256_hex -0777 -pi -e 's/Version": 1,/Version": 7,/; s/("Manifest-Checksum": ")[0-9a-f]+/$1 . sha256_hex($`)/e') . " $_[0]/pg_wal/ese_logs.$first") },
 	'J0514', qr/version 7 of the log manifest is not known/);
