@@ -259,7 +259,8 @@ sub kill_server
 	for my $tenth (1 .. 300)
 	{
 		my @left = processes_in($node->data_dir);
-		return if !@left && !kill(0, $postmaster);
+		# a worker whose first thread is gone has no directory any more, but memory
+		return if !@left && !kill(0, $postmaster) && !kill(0, $worker);
 		kill('KILL', @left) if $tenth > 20;
 		Time::HiRes::usleep(100_000);
 	}
