@@ -83,7 +83,7 @@ look_after(Task *task)
 void
 aside_run(void (*work) (void *arg), void *arg)
 {
-	Task		task = {.work = work, .arg = arg};
+	Task		task = {.work = work,.arg = arg};
 	pthread_t	thread;
 
 	pthread_mutex_init(&task.mutex, NULL);

@@ -18,6 +18,7 @@
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
+#include "clock.h"
 #include "compat.h"
 #include "engine/jet.h"
 #include "frame.h"
@@ -192,7 +193,7 @@ refuse_worker_gone(EseInstance *instance)
  * stays away.  "since" is when this was first seen, 0 before.
  */
 static void
-check_worker(EseInstance *instance, TimestampTz *since)
+check_worker(EseInstance *instance, int64 *since)
 {
 	InstanceState state = instance->state;
 
@@ -204,9 +205,8 @@ check_worker(EseInstance *instance, TimestampTz *since)
 				 errmsg("instance \"%s\" was terminated", instance->name),
 				 jet_errdetail(JET_errTermInProgress, NULL)));
 	else if (*since == 0)
-		*since = GetCurrentTimestamp();
-	else if (TimestampDifferenceExceeds(*since, GetCurrentTimestamp(),
-										WORKER_GONE_MS))
+		*since = clock_us();
+	else if (clock_us() - *since > WORKER_GONE_MS * INT64CONST(1000))
 		refuse_worker_gone(instance);
 }
 
@@ -232,7 +232,7 @@ static void
 submit(Pending *pending, const Request *request)
 {
 	EseInstance *instance = pending->instance;
-	TimestampTz gone_since = 0;
+	int64		gone_since = 0;
 
 	ConditionVariablePrepareToSleep(&instance->changed);
 	for (;;)
@@ -273,7 +273,7 @@ collect(Pending *pending, Answer *answer, char **page)
 {
 	EseInstance *instance = pending->instance;
 	Call	   *call = pending->call;
-	TimestampTz gone_since = 0;
+	int64		gone_since = 0;
 
 	worker_wake(instance);
 	ConditionVariablePrepareToSleep(&instance->changed);

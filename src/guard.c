@@ -21,6 +21,7 @@
 #include "guard.h"
 #include "registry.h"
 #include "stop.h"
+#include "survive.h"
 #include "worker_internal.h"
 
 /* Has nobody shown a sign of life for too long? */
@@ -170,7 +171,7 @@ note_given_up(EseInstance *instance, int64 backup_id, const char *reason)
 						   instance->name)));
 }
 
-bool
+static bool
 guard_applies(const EseInstance *instance)
 {
 	return !instance->params.circular_log &&
@@ -195,6 +196,27 @@ forget_copy(EseInstance *instance)
 }
 
 /*
+ * A history that cannot be used is said once, and keeps nothing else from
+ * being looked at.
+ */
+static bool
+has_usable_history(EseInstance *instance)
+{
+	static bool said[ESE_MAX_INSTANCES];
+	FileProblem problem;
+	int64		newest;
+	bool		usable = history_newest_id(instance->id, &newest, &problem);
+
+	if (!usable && !said[instance->index])
+		ereport(WARNING,
+				(errmsg("the chain of instance \"%s\" is not guarded: %s",
+						instance->name, problem.message),
+				 problem.hint ? errhint("%s", problem.hint) : 0));
+	said[instance->index] = !usable;
+	return usable;
+}
+
+/*
  * The chain goes before the server runs out of room for its WAL, and before a
  * backup does.
  */
@@ -204,7 +226,7 @@ guard_chain(EseInstance *instance)
 	char		reason[ESE_MESSAGE_LENGTH];
 	Chain		chain;
 
-	if (!guard_applies(instance))
+	if (!guard_applies(instance) || !has_usable_history(instance))
 		return;
 	chain_look(instance, &chain);
 	if (instance->copied_at != 0 && chain.backup_id != 0 && !chain.copied)
@@ -255,6 +277,17 @@ settle_records(Worker *worker)
 	registry_settle();
 }
 
+/*
+ * What has nothing to do with the open backup, and must not keep that from
+ * being looked at.
+ */
+static void
+look_after_records(Worker *worker, Call *call)
+{
+	settle_records(worker);
+	guard_chain(worker->instance);
+}
+
 void
 backup_tick(Worker *worker)
 {
@@ -267,8 +300,7 @@ backup_tick(Worker *worker)
 	if (due)
 	{
 		worker->guarded_at = now;
-		settle_records(worker);
-		guard_chain(instance);
+		survive(worker, NULL, look_after_records, STEP_CALL);
 	}
 	if (backup == NULL)
 		return;

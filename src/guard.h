@@ -17,7 +17,4 @@
  */
 extern void guard_chain(EseInstance *instance);
 
-/* Is there anything to guard? */
-extern bool guard_applies(const EseInstance *instance);
-
 #endif							/* ESE_GUARD_H */

@@ -101,24 +101,6 @@ load(void)
 	return false;
 }
 
-/* One history that cannot be used must not keep others from being guarded. */
-static bool
-has_usable_history(EseInstance *instance)
-{
-	static bool said[ESE_MAX_INSTANCES];
-	FileProblem problem;
-	int64		newest;
-	bool		usable = history_newest_id(instance->id, &newest, &problem);
-
-	if (!usable && !said[instance->index])
-		ereport(WARNING,
-				(errmsg("the chain of instance \"%s\" is not guarded: %s",
-						instance->name, problem.message),
-				 problem.hint ? errhint("%s", problem.hint) : 0));
-	said[instance->index] = !usable;
-	return usable;
-}
-
 /* An instance without a worker. */
 static void
 look_after(EseInstance *instance)
@@ -126,8 +108,7 @@ look_after(EseInstance *instance)
 	if (instance->id == 0 || instance->state != INSTANCE_STOPPED)
 		return;
 	(void) history_settle(instance);
-	if (guard_applies(instance) && has_usable_history(instance))
-		guard_chain(instance);
+	guard_chain(instance);
 }
 
 static void

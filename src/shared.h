@@ -172,7 +172,7 @@ typedef struct EseHandle
 
 	/* who owes the receipt for what was sent; see receipt.h */
 	pg_atomic_uint64 receipt;
-	pg_atomic_uint64 piece_receipt;	/* of a piece without at_offset */
+	pg_atomic_uint64 piece_receipt; /* of a piece without at_offset */
 } EseHandle;
 
 typedef struct EseShared

@@ -18,6 +18,7 @@
 #include "utils/timestamp.h"
 
 #include "client.h"
+#include "clock.h"
 #include "compat.h"
 #include "engine/jet.h"
 #include "hanging.h"
@@ -85,7 +86,7 @@ is_open(EseInstance *instance, int64 backup)
 
 /* Sleep until the backup has ended (true) or the time is up. */
 static bool
-sleep_until_end(EseInstance *instance, int64 backup, TimestampTz until)
+sleep_until_end(EseInstance *instance, int64 backup, int64 until)
 {
 	bool		open;
 
@@ -94,9 +95,8 @@ sleep_until_end(EseInstance *instance, int64 backup, TimestampTz until)
 	{
 		long		step = WAIT_STEP_MS;
 
-		if (until != DT_NOEND)
-			step = Min(step, TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
-															 until));
+		if (until != PG_INT64_MAX)
+			step = Min(step, (until - clock_us() + 999) / 1000);
 		if (step <= 0)
 			break;
 		ConditionVariableTimedSleep(&instance->changed, step,
@@ -118,7 +118,7 @@ wait_for_own(EseInstance *instance, const Request *request, int64 backup)
 	PG_TRY();
 	{
 		testpoint("wait.own");
-		(void) sleep_until_end(instance, backup, DT_NOEND);
+		(void) sleep_until_end(instance, backup, PG_INT64_MAX);
 	}
 	PG_CATCH();
 	{
@@ -228,21 +228,21 @@ ese_backup_instance(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32(JET_errSuccess);
 }
 
-/* When a wait of so long ends. */
-static TimestampTz
+/* When a wait of so long ends, by clock_us(). */
+static int64
 deadline(FunctionCallInfo fcinfo, int arg)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz until;
 
 	if (PG_ARGISNULL(arg))
-		return DT_NOEND;
+		return PG_INT64_MAX;
 	until = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
 													TimestampTzGetDatum(now),
 													PG_GETARG_DATUM(arg)));
 	if (until < now)
 		refuse_parameter("the timeout must not be negative");
-	return until;
+	return clock_us() + (until - now);
 }
 
 /* The backup to wait for: the one named, the open one, or the last one. */
@@ -277,7 +277,7 @@ ese_wait_backup(PG_FUNCTION_ARGS)
 {
 	EseInstance *instance = instance_get(fcinfo, 0);
 	int64		backup = choose_backup(instance, fcinfo, 1);
-	TimestampTz until = deadline(fcinfo, 2);
+	int64		until = deadline(fcinfo, 2);
 
 	if (!client_leave_snapshot(fcinfo, "ese_wait_backup"))
 		ereport(ERROR,
