@@ -11,8 +11,10 @@
 
 #include "miscadmin.h"
 #include "storage/fd.h"
+#include "storage/latch.h"
 #include "utils/memutils.h"
 
+#include "clock.h"
 #include "engine/jet.h"
 #include "hanging.h"
 #include "leftover.h"
@@ -22,6 +24,16 @@
 
 /* On the way out nothing wakes us. */
 #define EXIT_STEP_US 1000
+
+/* What is not removed now stays, so a slow disk is given some time. */
+#define EXIT_PATIENCE_MS 3000
+
+/*
+ * A disk that is only slow is not hanging: a backup waits so long for what the
+ * one before has left in its place.
+ */
+#define PATIENCE_US INT64CONST(5000000)
+#define PATIENCE_STEP_MS 10
 
 struct Leftover
 {
@@ -266,18 +278,45 @@ is_above(const char *above, const char *path)
 		(path[length] == '\0' || path[length] == '/' || above[length - 1] == '/');
 }
 
-bool
-leftover_check_path(Worker *worker, const char *path, TargetError *error)
+static const Leftover *
+find_in_the_way(const Worker *worker, const char *path)
 {
-	for (Leftover *leftover = worker->leftovers; leftover != NULL;
+	for (const Leftover *leftover = worker->leftovers; leftover != NULL;
 		 leftover = leftover->next)
 	{
 		if (is_above(leftover->path, path) || is_above(path, leftover->path))
-			return target_fail(error, JET_errFileAccessDenied,
-							   "a thread of backup %lld hangs in \"%s\"",
-							   (long long) leftover->backup, leftover->path);
+			return leftover;
 	}
-	return true;
+	return NULL;
+}
+
+/* Sleep a little, and go on with what there is to do. */
+static void
+wait_for_others(Worker *worker)
+{
+	CHECK_FOR_INTERRUPTS();
+	(void) WaitLatch(MyLatch,
+					 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 PATIENCE_STEP_MS, compat_wait_event("EseWorkerPath"));
+	ResetLatch(MyLatch);
+	worker_serve_meanwhile(worker);
+	leftover_pump(worker);
+}
+
+bool
+leftover_check_path(Worker *worker, const char *path, TargetError *error)
+{
+	int64		until = clock_us() + PATIENCE_US;
+	const Leftover *leftover;
+
+	while ((leftover = find_in_the_way(worker, path)) != NULL &&
+		   !path_is_unwanted(worker) && clock_us() < until)
+		wait_for_others(worker);
+	if (leftover == NULL)
+		return true;
+	return target_fail(error, JET_errFileAccessDenied,
+					   "a thread of backup %lld hangs in \"%s\"",
+					   (long long) leftover->backup, leftover->path);
 }
 
 void
@@ -298,6 +337,7 @@ leftover_close_at_exit(Closing *closing)
 
 	if (!closing_is_needed(closing) || !path_start(&closing->task))
 		return;
-	while (!path_is_done(&closing->task) && !path_hangs(&closing->task, &watch))
+	while (!path_is_done(&closing->task) &&
+		   !path_is_still(&closing->task, &watch, EXIT_PATIENCE_MS))
 		pg_usleep(EXIT_STEP_US);
 }

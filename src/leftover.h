@@ -41,7 +41,10 @@ extern void leftover_publish(Worker *worker);
 /* Go on with what has hung; in the main loop. */
 extern void leftover_pump(Worker *worker);
 
-/* Does something hang where this path leads?  False and *error if so. */
+/*
+ * Does something hang where this path leads?  It may be slow only: some seconds
+ * are given to it.  False and *error if it hangs on, or the wait was ended.
+ */
 extern bool leftover_check_path(Worker *worker, const char *path,
 								TargetError *error);
 

@@ -11,6 +11,7 @@
 #include "storage/latch.h"
 #include "utils/timestamp.h"
 
+#include "clock.h"
 #include "engine/jet.h"
 #include "hanging.h"
 #include "leftover.h"
@@ -53,17 +54,23 @@ path_wait(PathTask *task)
 }
 
 bool
-path_hangs(PathTask *task, PathWatch *watch)
+path_is_still(PathTask *task, PathWatch *watch, int ms)
 {
 	uint64		steps = path_steps(task);
-	TimestampTz now = GetCurrentTimestamp();
+	int64		now = clock_us();
 
 	if (watch->since == 0 || watch->steps != steps)
 	{
 		watch->steps = steps;
 		watch->since = now;
 	}
-	return TimestampDifferenceExceeds(watch->since, now, HANG_MS);
+	return now - watch->since > ms * INT64CONST(1000);
+}
+
+bool
+path_hangs(PathTask *task, PathWatch *watch)
+{
+	return path_is_still(task, watch, HANG_MS);
 }
 
 bool

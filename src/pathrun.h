@@ -31,7 +31,7 @@ extern bool path_run(Worker *worker, PathTask **task, TargetError *error);
 typedef struct PathWatch
 {
 	uint64		steps;
-	TimestampTz since;			/* that long there were no more */
+	int64		since;			/* clock_us(): there were no more since then */
 } PathWatch;
 
 /*
@@ -46,7 +46,8 @@ extern bool path_look(PathTask *task);
 /* The same, after waiting a little. */
 extern bool path_wait(PathTask *task);
 
-/* Has it shown no sign of life for HANG_MS? */
+/* Has it shown no sign of life for so long, or for HANG_MS? */
+extern bool path_is_still(PathTask *task, PathWatch *watch, int ms);
 extern bool path_hangs(PathTask *task, PathWatch *watch);
 
 #endif							/* ESE_PATHRUN_H */

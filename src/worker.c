@@ -59,8 +59,11 @@
 /* How often it looks whether what hung has returned. */
 #define LEFTOVER_MS		100
 
-/* How long the way out waits for threads that are inside a system call. */
+/* How long the next engine waits for the threads of the one before. */
 #define JOIN_MS			2000
+
+/* How long the way out waits for threads that are inside a system call. */
+#define EXIT_JOIN_MS	500
 
 PGDLLEXPORT void ese_worker_main(Datum arg);
 
@@ -279,7 +282,7 @@ die_late(int code, Datum arg)
 
 	MemoryContextSwitchTo(TopMemoryContext);
 	if (worker->engine != NULL)
-		joined = eng_close(worker->engine, JOIN_MS);
+		joined = eng_close(worker->engine, EXIT_JOIN_MS);
 	worker->engine = NULL;
 	testpoint("worker.exit");
 	backup_die_late(worker);
